@@ -1,0 +1,21 @@
+# Two commands do all their own set-up: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.PHONY: demo test clean
+demo: $(READY)
+	$(BIN)/python -m workflows.demo --config configs/demo.yaml
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+# `pip check` is not asked: decord's wheel is tagged for another platform in its metadata, and works (docs/dependencies.md).
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
