@@ -1,0 +1,41 @@
+"""Small clips that a small model can learn from."""
+
+import numpy as np
+import pytest
+
+from hsta.records import Clip, PreparedClip, Quality
+
+CLASSES = ("smile", "brow-raise", "frown")
+
+
+def make_prepared(number: int, label: str, *, size: int = 64, length: int = 7) -> PreparedClip:
+    """A clip whose flow points another way for each class, over noise."""
+    random = np.random.default_rng(number)
+    flow = random.normal(scale=0.05, size=(2, 2, size, size)).astype(np.float32)
+    flow[:, CLASSES.index(label) % 2, 20:40, 20:40] += 1.0 if label != "frown" else -1.0
+    return PreparedClip(
+        clip=Clip(
+            clip_id=f"c{number}",
+            dataset="mine",
+            subject=f"s{number % 4}",
+            recording=f"r{number}",
+            path="/nowhere",
+            onset=10,
+            apex=13,
+            offset=9 + length,
+            labels={"demo3": label},
+        ),
+        apex=13,
+        frame_numbers=tuple(range(10, 10 + length)),
+        frames=random.integers(0, 256, (length, size, size, 3), np.uint8),
+        flow=flow,
+        flow_pairs=("onset-apex", "apex-offset"),
+        landmarks=np.zeros((468, 2), np.float32),
+        transforms=np.zeros((length, 2, 3)),
+        quality=Quality(face_score=1.0, interocular_px=30.0, residual_motion_px=0.0, sharpness=1.0),
+    )
+
+
+@pytest.fixture
+def prepared():
+    return [make_prepared(number, CLASSES[number % 3], length=5 + number % 4) for number in range(12)]
