@@ -1,0 +1,84 @@
+"""Ray, started or joined in one way by every command, and quiet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+# A node that goes silent would stall Ray Data for seven minutes under gRPC's defaults. Every process needs the same values.
+KEEPALIVE = {"RAY_grpc_client_keepalive_time_ms": "30000", "RAY_grpc_client_keepalive_timeout_ms": "20000"}
+# Read by Ray in the processes of this project; a user's own setting wins.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
+FORWARDED = ("AWS_", "RAY_TRAIN_")
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """Join the cluster that ``RAY_ADDRESS`` names (``ray job submit`` sets it), else run a local one and end it afterwards.
+
+    Inside another session it joins that one, so that commands can be run one after another in one.
+    The local cluster listens with a token of its own, made anew for each session, and writes nothing outside its session folder.
+    """
+    ray_module = sys.modules.get("ray")
+    if ray_module is not None and ray_module.is_initialized():
+        yield
+        return
+    for name, value in {**KEEPALIVE, **QUIET}.items():
+        os.environ.setdefault(name, value)
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    if not joined:
+        # A local ray.init() turns token authentication on; a token in the environment keeps it from writing one to the home folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+    import ray
+
+    variables = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
+    options = {"runtime_env": {"env_vars": {**variables, **KEEPALIVE}}, "logging_level": logging.ERROR, "log_to_driver": False}
+    if not joined:
+        options |= {"include_dashboard": False, "address": "local"}
+    with nullcontext() if joined else _silent_standard_error():
+        ray.init(**options)
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _silent_standard_error() -> Iterator[None]:
+    """Ray's C++ core says on file descriptor 2 that its log level was set; what goes wrong comes as an exception."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def cluster_cpus() -> int:
+    """CPUs of the whole cluster, one at least."""
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -1,0 +1,64 @@
+"""Compute every number of a run again from its prediction log, without a cluster and without training.
+
+Reads predictions.parquet, split.json, audit.json and facts.json of the run's folder, and writes results.json. The run's own
+saved configuration will do as --config.
+
+examples:
+  python -m workflows.evaluate --config runs/demo/config.yaml
+
+exit status: 0 all folds are complete; 1 some are not (no headline is reported); 2 bad input, with the cure
+"""
+
+from __future__ import annotations
+
+from hsta import storage
+from hsta.evaluation import results as scoring
+from hsta.evaluation.predictions import read_predictions
+from hsta.evaluation.splits import Split
+from workflows import command
+from workflows.config import Config
+
+
+def run(config: Config) -> int:
+    """Write ``results.json`` from the prediction log and print the headline. Returns the exit status."""
+    folder = config.folder
+    facts = storage.read_json(storage.join(folder, "facts.json"))
+    results = scoring.evaluate(
+        read_predictions(storage.join(folder, "predictions.parquet")),
+        split=Split.load(storage.join(folder, "split.json")),
+        classes=config.classes,
+        seeds=config.protocol.seeds,
+        epoch_rule=f"{config.train.epochs} epochs, fixed; the held-out clips are scored once, after the last",
+        audit=storage.read_json(storage.join(folder, "audit.json")),
+        data=facts["data"],
+        run=facts["run"],
+        failures=facts["failures"],
+        curves=facts["curves"],
+    )
+    scoring.write_results(storage.join(folder, "results.json"), results)
+    print(headline(results), flush=True)
+    return 0 if results["folds"]["complete"] == results["folds"]["total"] else 1
+
+
+def headline(results: dict) -> str:
+    """The result as a small table of text; without scores while folds are missing."""
+    folds, audit = results["folds"], results["audit"]
+    lines = [
+        f"protocol  {results['protocol']['name']}, label set {results['protocol']['label_set']}, "
+        f"{results['data']['clips']} clips of {results['data']['subjects']} subjects",
+        f"folds     {folds['complete']}/{folds['total']} complete",
+        f"audit     {'passed' if audit['passed'] else 'FAILED'}",
+    ]
+    if folds["complete"] < folds["total"]:
+        lines += [f"          {failure['fold']}: {failure['cause']}" for failure in folds["failed"]]
+        return "\n".join([*lines, "no headline: a part of a benchmark is not a benchmark"])
+    lines.append(f"{'':10}{'pooled':>8}{'95 % interval':>18}{'majority':>10}{'random':>8}")
+    for name in ("uf1", "uar", "acc", "wf1"):
+        low, high = results["interval"][name]
+        floors = (results["floors"][floor][name] for floor in ("majority", "random"))
+        lines.append(f"{name.upper():10}{results['pooled'][name]:8.4f}{f'{low:.4f} - {high:.4f}':>18}{next(floors):10.4f}{next(floors):8.4f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(command.main("evaluate", __doc__, run))

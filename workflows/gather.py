@@ -1,0 +1,58 @@
+"""From the folders of the folds to the run's prediction log and facts; from storage alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from hsta import environment, storage
+from hsta.evaluation.predictions import from_frame, read_predictions, write_predictions
+from workflows import settings
+from workflows.config import Config
+from workflows.fold import FoldPlan, FoldSettings, done
+
+PACKAGES = ("hsta-workflow", "torch", "ray", "numpy", "pyarrow", "pandas", "opencv-contrib-python-headless", "decord")
+
+
+def gather(
+    config: Config, shared: FoldSettings, plans: Sequence[FoldPlan], *, card: Mapping, failures: Mapping[str, str]
+) -> None:
+    """Write ``predictions.parquet`` of all finished folds and ``facts.json`` with what cannot be computed from it.
+
+    Args:
+        card: of the prepared set.
+        failures: cause by fold name, of the folds that failed just now.
+    """
+    predictions, curves, seconds = [], {}, 0.0
+    for plan in plans:
+        receipt = done(shared, plan)
+        if receipt is None:
+            continue
+        predictions += from_frame(read_predictions(shared.place(plan, "predictions.parquet")))
+        history = storage.read_json(shared.place(plan, "history.json"))
+        curves[plan.name] = {name: [epoch[name] for epoch in history] for name in ("epoch", "loss", "accuracy", "lr")}
+        seconds += receipt["seconds"]
+    write_predictions(
+        storage.join(config.folder, "predictions.parquet"), predictions, config.classes, label_set=config.data.label_set
+    )
+    facts = {
+        "data": {name: card[name] for name in ("manifest_sha256", "recipe", "recipe_hash", "versions")}
+        | {"rejected": card["rejects"], "prepared": config.data.prepared},
+        "run": {
+            "name": config.run.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": environment.commit(),
+            "config_hash": config.science_hash(),
+            "config": settings.plain(config),
+            "wall_seconds": seconds,
+            "gpu_hours": seconds * config.folds.gpus / 3600,
+            "versions": environment.package_versions(*PACKAGES),
+            "hardware": environment.hardware(),
+            "prediction_log": storage.join(config.folder, "predictions.parquet"),
+            "recompute": f"python -m workflows.evaluate --config {storage.join(config.folder, 'config.yaml')}",
+            "determinism": "scoring takes the middle frame of each stretch and no dropout: the same model gives the same numbers",
+        },
+        "failures": dict(failures),
+        "curves": curves,
+    }
+    storage.write_json(storage.join(config.folder, "facts.json"), facts)

@@ -1,0 +1,204 @@
+"""Train and score every fold, then assemble the report: Ray Tune runs the folds side by side.
+
+Divides the prepared clips of data.prepared by the protocol (leave one subject out by default), audits the division for
+leakage, and trains one model a fold. A held-out subject's clips never reach the training function; they are scored once, after
+the last epoch. Everything is kept in <run.storage>/<run.name>; the same command again goes on where it stopped.
+
+examples:
+  python -m workflows.loso --config configs/demo.yaml
+  python -m workflows.loso --config configs/demo.yaml --set run.name=shuffled --set protocol.shuffle_labels=true
+  ray job submit --working-dir . -- python -m workflows.loso --config my.yaml
+
+exit status: 0 all folds are complete; 1 some are not (no headline is reported); 2 bad input, with the cure
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from hsta import storage
+from hsta.datasets import shards
+from hsta.errors import InputError
+from hsta.evaluation import audit as auditing
+from hsta.evaluation import splits
+from hsta.records import Clip
+from workflows import command, engine, evaluate, report
+from workflows import config as configuration
+from workflows.config import Config
+from workflows.fold import FoldPlan, FoldSettings, done, run_fold
+from workflows.gather import gather
+from workflows.progress import Progress
+
+
+def run(config: Config) -> int:
+    """Run the folds that are not done, then evaluate and report. Returns the exit status."""
+    root = storage.absolute(config.data.prepared)
+    card = shards.read_card(root)
+    storage.ensure_writable(config.folder)
+    _claim(config)
+    index = shards.read_index(root).to_pylist()
+    clips = [shards.clip_from_row(row) for row in index]
+    protocol = config.protocol
+    split = splits.make_split(
+        clips, protocol.name, label_set=config.data.label_set, test_subjects=protocol.test_subjects
+    )
+    hashes = {(row["dataset"], row["clip_id"]): row["frames_sha256"] for row in index}
+    leakage = auditing.audit(split, clips, content_hashes=hashes)
+    print(leakage.summary(), flush=True)
+    leakage.raise_on_failure()
+    split.save(storage.join(config.folder, "split.json"))
+    storage.write_json(storage.join(config.folder, "audit.json"), leakage.to_dict())
+
+    plans = [
+        FoldPlan(fold=fold.name, seed=seed, train=fold.train, test=fold.test)
+        for seed in protocol.seeds
+        for fold in split.folds
+    ]
+    shared = FoldSettings(
+        folder=config.folder,
+        science_hash=config.science_hash(),
+        model=config.model,
+        recipe=config.train,
+        classes=config.classes,
+        shuffle_labels=protocol.shuffle_labels,
+        checkpoint_every=config.folds.checkpoint_every,
+        cpus=config.folds.cpus,
+        gpus=config.folds.gpus,
+    )
+    pending = [plan for plan in plans if done(shared, plan) is None]
+    pending.sort(key=lambda plan: -len(plan.train))
+    print(f"folds: {len(plans)} in all, {len(plans) - len(pending)} done -> {config.folder}", flush=True)
+    failures: dict[str, str] = {}
+    if pending:
+        with engine.ray_session():
+            failures = _train(config, shared, card, root, clips, pending)
+    gather(config, shared, plans, card=card, failures=failures)
+    status = evaluate.run(config)
+    report.run(config)
+    return status
+
+
+def _claim(config: Config) -> None:
+    """Save the resolved configuration, or refuse a run folder that holds another one's results."""
+    url = storage.join(config.folder, "config.yaml")
+    if storage.exists(url):
+        before, now = configuration.load(url).science(), config.science()
+        changed = _differences(before, now)
+        if changed:
+            raise InputError(
+                f"the run '{config.run.name}' was started with other settings: {'; '.join(changed)}",
+                where=url,
+                cure="give this run a name of its own with --set run.name=..., or delete the folder",
+            )
+    configuration.save(config, url)
+
+
+def _differences(before: Mapping, now: Mapping, path: str = "") -> list[str]:
+    found = []
+    for key in {**before, **now}:
+        name = f"{path}{key}"
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _differences(old, new, name + ".")
+        elif old != new:
+            found.append(f"{name}: {old} -> {new}")
+    return found
+
+
+def _train(
+    config: Config, shared: FoldSettings, card: Mapping, root: str, clips: Sequence[Clip], pending: Sequence[FoldPlan]
+) -> dict[str, str]:
+    """Run the pending folds. Returns the cause of each that failed, by fold name."""
+    from ray import tune
+
+    from workflows.fold_progress import FoldProgress
+
+    executor = _executor(config)
+    slots = _slots(config, executor)
+    data = _load(config, card, root, clips)
+    print(
+        f"folds: {len(pending)} to train, {slots} at a time ({executor}), {config.folds.cpus} CPU and {config.folds.gpus:g} GPU each",
+        flush=True,
+    )
+    plans = {plan.name: plan for plan in pending}
+    trainable = tune.with_parameters(run_fold, settings=shared, plans=plans, data=data, executor=executor)
+    if executor == "inline":
+        resources = {"cpu": config.folds.cpus, **({"gpu": config.folds.gpus} if config.folds.gpus else {})}
+    else:
+        resources = {"node:__internal_head__": 0.001}  # the trial only waits; its worker asks for the CPUs
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, resources),
+        param_space={"fold": tune.grid_search(list(plans))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=executor == "inline"),
+        run_config=tune.RunConfig(
+            name=f"tune-{int(time.time())}",
+            storage_path=storage.join(config.folder, ".tune"),
+            callbacks=[FoldProgress(len(pending), config.train.epochs)],
+            verbose=0,
+        ),
+    )
+    results = tuner.fit()
+    failures = {}
+    for result in results:
+        if result.error:
+            cause = str(result.error).strip().splitlines()[-1]
+            plan = plans[result.config["fold"]]
+            failures[plan.fold] = cause
+            print(f"failed: fold {plan.name}: {cause}", file=sys.stderr, flush=True)
+    fs, path = storage.filesystem(storage.join(config.folder, ".tune"))
+    fs.rm(path, recursive=True)
+    return failures
+
+
+def _executor(config: Config) -> str:
+    """``auto`` is ``inline``: every fold has one worker, and a Ray Train run of its own would cost it ten seconds of start-up."""
+    return "inline" if config.folds.executor == "auto" else config.folds.executor
+
+
+def _slots(config: Config, executor: str) -> int:
+    """Folds at a time. Raises InputError when not even one fits, which would wait for ever."""
+    import ray
+
+    total = ray.cluster_resources()
+    cpus, gpus = total.get("CPU", 0), total.get("GPU", 0)
+    fits = cpus // config.folds.cpus
+    if config.folds.gpus:
+        fits = min(fits, gpus // config.folds.gpus)
+    if fits < 1:
+        raise InputError(
+            f"a fold asks for {config.folds.cpus} CPU and {config.folds.gpus:g} GPU; the cluster has {cpus:g} and {gpus:g}",
+            where="folds.cpus, folds.gpus",
+            cure="ask for less, or join a larger cluster",
+        )
+    return int(fits)
+
+
+def _load(config: Config, card: Mapping, root: str, clips: Sequence[Clip]) -> dict:
+    """Every subject's clips at the model's image size, once, in the object store: subject -> (keys, reference)."""
+    import ray
+
+    from hsta.training.arrays import load_arrays
+
+    by_subject: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for clip in clips:
+        by_subject.setdefault((clip.dataset, clip.subject), []).append((clip.dataset, clip.clip_id))
+    load = ray.remote(load_arrays)
+    size, labels = config.model.image_size, config.data.label_set
+    data = {
+        subject: (tuple(keys), load.remote(root, card, keys, image_size=size, label_set=labels))
+        for subject, keys in by_subject.items()
+    }
+    progress = Progress("load", len(data), "subjects")
+    waiting = [reference for _, reference in data.values()]
+    while waiting:
+        finished, waiting = ray.wait(waiting, timeout=1.0)
+        ray.get(finished)
+        progress.update(len(data) - len(waiting))
+    progress.close()
+    return data
+
+
+if __name__ == "__main__":
+    raise SystemExit(command.main("loso", __doc__, run))
