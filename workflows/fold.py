@@ -65,7 +65,7 @@ def done(settings: FoldSettings, plan: FoldPlan) -> dict | None:
         return None
     if receipt["science_hash"] != settings.science_hash:
         raise InputError(
-            "this fold was trained with another configuration",
+            "this fold was trained with another configuration or on other prepared clips",
             where=settings.place(plan, "done.json"),
             cure="give the run another run.name, or delete its folder",
         )
@@ -94,7 +94,7 @@ def train_fold(settings: FoldSettings, plan: FoldPlan, parts: Sequence, report: 
     if storage.exists(checkpoint):
         state = load_tensors(checkpoint)
         if state.pop("science_hash") != settings.science_hash:
-            raise InputError("the checkpoint belongs to another configuration", where=checkpoint, cure="delete it")
+            raise InputError("the checkpoint belongs to another configuration or to other clips", where=checkpoint, cure="delete it")
         history = state.pop("history")
         trainer.load_state_dict(state)
     while trainer.epoch < settings.recipe.epochs:

@@ -14,6 +14,8 @@ exit status: 0 all folds are complete; 1 some are not (no headline is reported);
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -58,7 +60,7 @@ def run(config: Config) -> int:
     ]
     shared = FoldSettings(
         folder=config.folder,
-        science_hash=config.science_hash(),
+        science_hash=_science_hash(config, card),
         model=config.model,
         recipe=config.train,
         classes=config.classes,
@@ -78,6 +80,12 @@ def run(config: Config) -> int:
     status = evaluate.run(config)
     report.run(config)
     return status
+
+
+def _science_hash(config: Config, card: Mapping) -> str:
+    """Hash of all that a fold's numbers follow from: the settings and the content of the prepared shards."""
+    content = [config.science_hash(), [shard["sha256"] for shard in card["shards"]]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _claim(config: Config) -> None:
