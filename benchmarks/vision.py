@@ -1,12 +1,12 @@
 """What the vision stage measures on the demo clips, against their planted truth.
 
-Alignment, landmarks and optical flow of every demo clip are compared with the truth saved beside it. Figures are in pixels of
-the aligned face unless said otherwise.
+Alignment, landmarks and optical flow of every demo clip are compared with the truth saved beside it. Figures are in
+pixels of the aligned face unless said otherwise.
 
 examples:
   python -m benchmarks.vision                                    renders the demo clips into a temporary folder first
   python -m benchmarks.vision --clips data/demo --json vision.json
-  python -m benchmarks.vision --stabilise ecc --flow dis
+  python -m benchmarks.vision --stabilise none --flow dis
 
 exit status: 0 all goals are met; 1 a goal is missed; 2 bad input
 """
@@ -71,7 +71,11 @@ def compare(prepared: PreparedClip, truth_path: Path) -> ClipFigures:
         truth = {name: stored[name] for name in ("field", "moving", "numbers", "drift", "landmarks")}
     onset, size = prepared.transforms[0], prepared.frames.shape[1]
     place = cv2.invertAffineTransform(onset)
-    maps = (truth["field"][0].astype(np.float32), truth["field"][1].astype(np.float32), truth["moving"].astype(np.float32))
+    maps = (
+        truth["field"][0].astype(np.float32),
+        truth["field"][1].astype(np.float32),
+        truth["moving"].astype(np.float32),
+    )
     field_x, field_y, moving = (cv2.warpAffine(part, onset, (size, size), flags=cv2.INTER_LINEAR) for part in maps)
     field = np.tensordot(onset[:, :2], np.stack([field_x, field_y]), axes=1)
     flow = prepared.flow[prepared.flow_pairs.index("onset-apex")]
@@ -102,8 +106,10 @@ def compare(prepared: PreparedClip, truth_path: Path) -> ClipFigures:
 
 
 def summarise(figures: Sequence[ClipFigures]) -> dict[str, float]:
-    """Figures over clips. Flow error and gain over all moving pixels; drift removed over all clips and, at worst, of one."""
-    epe, length, along = (np.concatenate([getattr(f, name) for f in figures]) for name in ("epe", "true_length", "along"))
+    """Figures over clips: flow error and gain over all moving pixels; drift removed over all clips and in the worst."""
+    epe, length, along = (
+        np.concatenate([getattr(f, name) for f in figures]) for name in ("epe", "true_length", "along")
+    )
     near = (length > 0.75) & (length < 1.25)
     removed = [1 - f.drift_left / f.drift_planted for f in figures]
     return {
@@ -157,14 +163,16 @@ def table(summary: dict[str, float], seconds: dict[str, float]) -> str:
 
 
 def measure(clips: Sequence[Clip], truth: Path, recipe: PrepareRecipe) -> tuple[list[ClipFigures], dict[str, float]]:
-    """Prepare and compare ``clips``; also the seconds of each stage and of the whole. Raises InputError when one is rejected."""
+    """Prepare and compare ``clips``; also the seconds by stage. Raises InputError when a clip is rejected."""
     finder, seconds, figures = FaceFinder(), {}, []
     for clip in clips:
         start = time.perf_counter()
         prepared = prepare_clip(clip, recipe, finder, seconds=seconds)
         seconds["whole"] = seconds.get("whole", 0.0) + time.perf_counter() - start
         if isinstance(prepared, RejectedClip):
-            raise InputError(f"was rejected: {prepared.reason}: {prepared.detail}", where=clip.clip_id, cure="render the clips again")
+            raise InputError(
+                f"was rejected: {prepared.reason}: {prepared.detail}", where=clip.clip_id, cure="render the clips again"
+            )
         figures.append(compare(prepared, truth / f"{clip.clip_id}.npz"))
     return figures, seconds
 
@@ -188,7 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     summary = summarise(figures)
     print(table(summary, seconds))
     if options.json:
-        result = {"recipe": asdict(recipe), "figures": summary, "seconds_per_clip": {k: v / len(clips) for k, v in seconds.items()}}
+        result = {
+            "recipe": asdict(recipe),
+            "figures": summary,
+            "seconds_per_clip": {k: v / len(clips) for k, v in seconds.items()},
+        }
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0 if all(low <= summary[name] <= high for name, (low, high) in GOALS.items()) else 1
 

@@ -1,15 +1,16 @@
 """Demo clips: photographed faces with planted micro-movements, because licensed data cannot be shipped.
 
-Made from one public-domain portrait. The faces are real pixels; the people, their movements and their heads' drift are invented,
-and the truth of every clip is saved beside it. They show that the whole workflow works; they say nothing about real
-micro-expressions.
+Made from one public-domain portrait. The faces are real pixels; the people, their movements and their heads' drift
+are invented, and the truth of every clip is saved beside it. They show that the whole workflow works; they say
+nothing about real micro-expressions.
 
     <root>/clips.csv                      manifest: clip_id, subject, recording, path, onset, apex, offset, label, fps
     <root>/<subject>/<clip_id>/000001.jpg frames, some of them before the onset and after the offset
     <root>/truth/<clip_id>.npz            see `render_clip`
 
-Deterministic: the seed decides everything, through NumPy's PCG64; places are rounded to 1/256 pixel before the picture is
-sampled, so that a last bit that differs between machines does not reach the files.
+Deterministic on every machine: the seed decides everything, through NumPy's PCG64; places are computed in float64 and
+rounded to 1/256 pixel, and pictures are blurred and sampled as integers, which OpenCV does bit for bit alike on every
+processor, so that a last bit that differs does not reach the files.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ import numpy as np
 
 from hsta.datasets import synthetic_faces as faces
 from hsta.datasets.synthetic_faces import FRAME_SIZE, Person, Scene
-from hsta.datasets.synthetic_motion import ACTIONS, displacement_field, draw_drift, envelope, unmoved
+from hsta.datasets.synthetic_motion import ACTIONS, displacement, draw_drift, envelope
 from hsta.errors import InputError
 from hsta.vision.align import compose, invert, transform_points
 
-VERSION = "1"  # raised by every change to what is rendered
+VERSION = "2"  # raised by every change to what is rendered
 CLASSES = tuple(ACTIONS)
 FPS = 30.0
 COLUMNS = ("clip_id", "subject", "recording", "path", "onset", "apex", "offset", "label", "fps")
@@ -43,8 +44,8 @@ _SKINS = (
     *((216, 172, 144), (108, 70, 48)),
 )
 _HAIRS = (
-    *((46, 38, 34), (30, 27, 27), (128, 82, 46), (58, 44, 36), (196, 160, 104), (40, 33, 31), (140, 66, 38), (150, 146, 142)),
-    *((88, 60, 40), (70, 52, 40)),
+    *((46, 38, 34), (30, 27, 27), (128, 82, 46), (58, 44, 36), (196, 160, 104), (40, 33, 31), (140, 66, 38)),
+    *((150, 146, 142), (88, 60, 40), (70, 52, 40)),
 )
 _GARMENTS = (
     *((52, 74, 118), (196, 188, 172), (120, 44, 52), (58, 96, 78), (70, 70, 76), (206, 160, 70), (108, 86, 132)),
@@ -99,7 +100,8 @@ def demo_plan(*, subjects: int = 8, clips_per_class: int = 4, seed: int = 0) -> 
         if value < least:
             raise InputError(f"{value} is too small", where=f"synthetic.{name}", cure=f"{least} or more")
     plan = []
-    palettes = [_shuffled(seed, which, options) for which, options in enumerate((_SKINS, _HAIRS, _GARMENTS, _WALLS, _STYLES))]
+    options = (_SKINS, _HAIRS, _GARMENTS, _WALLS, _STYLES)
+    palettes = [_shuffled(seed, which, palette) for which, palette in enumerate(options)]
     for index in range(subjects):
         rng = _rng(seed, 1, index)
         person = _draw_person(rng, index, palettes)
@@ -115,8 +117,8 @@ def render_clip(spec: ClipSpec, root: str | Path) -> None:
     """Write one clip's frames and its truth under the folder ``root``.
 
     ``truth/<clip_id>.npz`` holds, in source pixels unless said otherwise:
-        field: (2, H, W) float16, displacement from onset to apex without the head's drift: the skin at x of the onset frame is
-            at drift_apex(x + field(x)) in the apex frame.
+        field: (2, H, W) float16, displacement from onset to apex without the head's drift: the skin at x of the onset
+            frame is at drift_apex(x + field(x)) in the apex frame.
         moving: (H, W) bool, where the field is longer than a quarter of its largest length.
         numbers: (N,) frame numbers from the first to the last frame on disk.
         strength: (N,) part of the field that is applied in each frame, 0 to 1.
@@ -128,9 +130,7 @@ def render_clip(spec: ClipSpec, root: str | Path) -> None:
     picture, mesh = faces.draw_person(spec.person)
     to_frame = faces.portrait_to_frame(spec.person, spec.scene)
     landmarks = transform_points(to_frame, mesh)
-    field = displacement_field(
-        spec.label, landmarks, (FRAME_SIZE, FRAME_SIZE), amplitude=spec.amplitude, sides=spec.sides
-    )
+    planted = displacement(spec.label, landmarks, amplitude=spec.amplitude, sides=spec.sides)
     rng = np.random.Generator(np.random.PCG64(spec.seed))
     onset = spec.onset - 1
     drift = draw_drift(rng, spec.frames, onset, landmarks.mean(axis=0))
@@ -142,7 +142,7 @@ def render_clip(spec: ClipSpec, root: str | Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for k in range(spec.frames):
-        places = unmoved(_apply(invert(drift[k]), _PIXELS), field, float(strength[k]))
+        places = planted.unmoved(_apply(invert(drift[k]), _PIXELS), float(strength[k]))
         x, y = (np.round(part * 256).astype(np.float32) / 256 for part in _apply(to_picture, places))
         person = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
         frame = person[..., :3] + background * (1 - person[..., 3:] / 255)
@@ -152,7 +152,8 @@ def render_clip(spec: ClipSpec, root: str | Path) -> None:
         if not done:
             raise OSError(f"OpenCV could not encode frame {k + 1} of {spec.clip_id}")
         (folder / f"{k + 1:06d}.jpg").write_bytes(jpeg.tobytes())
-    length = np.hypot(*field)
+    field = planted.field((FRAME_SIZE, FRAME_SIZE))
+    length = np.sqrt((field**2).sum(axis=0))
     truth = root / "truth" / f"{spec.clip_id}.npz"
     truth.parent.mkdir(exist_ok=True)
     np.savez_compressed(
@@ -172,14 +173,24 @@ def render_clip(spec: ClipSpec, root: str | Path) -> None:
 
 
 def write_manifest(plan: Sequence[ClipSpec], root: str | Path) -> Path:
-    """Write ``clips.csv`` for clips that are all rendered; its presence says that the set is complete. Returns its path."""
+    """Write ``clips.csv`` for rendered clips; its presence says that the set is complete. Returns its path."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for spec in plan:
         path = f"{spec.subject}/{spec.clip_id}"
         writer.writerow(
-            (spec.clip_id, spec.subject, spec.recording, path, spec.onset, spec.apex, spec.offset, spec.label, f"{FPS:g}")
+            (
+                spec.clip_id,
+                spec.subject,
+                spec.recording,
+                path,
+                spec.onset,
+                spec.apex,
+                spec.offset,
+                spec.label,
+                f"{FPS:g}",
+            )
         )
     target = Path(root) / "clips.csv"
     temporary = target.with_suffix(".csv.tmp")
@@ -292,6 +303,6 @@ def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 _PIXELS = np.mgrid[:FRAME_SIZE, :FRAME_SIZE][::-1].astype(np.float64)
-_PORTRAIT_TO_PICTURE = np.array(
-    [[1, 0, -faces.GRID_ORIGIN[0]], [0, 1, -faces.GRID_ORIGIN[1]]], np.float64
-) * faces.GRID_SCALE
+_PORTRAIT_TO_PICTURE = (
+    np.array([[1, 0, -faces.GRID_ORIGIN[0]], [0, 1, -faces.GRID_ORIGIN[1]]], np.float64) * faces.GRID_SCALE
+)

@@ -1,12 +1,14 @@
-"""People who do not exist, from one photographed face: warped features, other skin, hair, clothes, light and background.
+"""People who do not exist, from one photographed face: other features, skin, hair, clothes, light, background.
 
 A `Person` is drawn once, as a transparent picture on a grid of four points for each pixel of the portrait
-(``assets/astronaut.png``), with its face mesh. A `Scene` says where that picture lies in the frames of a recording, and in what
-light and before what background; `hsta.datasets.synthetic` moves it. "Portrait" coordinates are pixels of the portrait.
+(``assets/astronaut.png``), with its face mesh. A `Scene` says where that picture lies in the frames of a recording,
+and in what light and before what background; `hsta.datasets.synthetic` moves it. "Portrait" coordinates are pixels of
+the portrait.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,31 +24,6 @@ GRID_SIZE = (330 * GRID_SCALE, 320 * GRID_SCALE)  # height, width
 _ASSETS = Path(__file__).parent / "assets"
 _PORTRAIT_WIDTH = 512
 _MIDLINE = 224.0  # of the face
-_HAIR_OUTSIDE = (
-    *((177, 118), (170, 115), (164, 108), (158, 101), (156, 92), (155, 84), (154.5, 74), (156, 64), (161, 56), (168, 49)),
-    *((177, 43), (187, 38), (194, 33), (201, 27), (211, 22), (221, 19), (230, 17.5), (240, 18), (250, 20.5), (262, 25)),
-    *((271, 30), (279, 36), (286, 42), (291, 50), (295, 59), (298, 69), (299.5, 80), (299.5, 90), (298, 100), (294, 109)),
-    *((288, 117), (281, 123), (275, 128), (271, 127)),
-)
-_HAIR_INSIDE = (
-    *((270, 118), (270.5, 110), (269, 101), (267, 92), (263, 89), (255, 87), (246, 84), (236, 81), (225, 80), (214, 81)),
-    *((204, 82), (196, 79), (188, 77), (185, 82), (182.5, 91), (181.5, 100), (180, 109), (179.5, 117)),
-)
-_SKIN = (
-    *((184, 70), (180, 100), (177, 114), (170.5, 118), (172, 125), (176, 130.5), (181.5, 131), (182.5, 140), (184.5, 152)),
-    *((185.5, 165), (186, 176), (189, 181), (200, 186), (215, 190), (240, 191), (252, 186), (253.5, 178), (256, 167)),
-    *((258.5, 158), (263.5, 148), (266.5, 136), (273, 135.5), (277.5, 129), (278, 124), (272, 118), (271, 100), (268, 80)),
-    *((245, 72), (220, 68), (195, 66)),
-)
-_GARMENT = (
-    *((184, 166), (188, 174.5), (197, 180), (208, 183), (221, 184.5), (234, 184.5), (245, 182.5), (253, 177)),
-    *((257.5, 168), (264, 179), (284, 189), (312, 199), (340, 214), (362, 240), (372, 300), (70, 300), (80, 240)),
-    *((102, 214), (130, 199), (158, 189), (177, 180)),
-)
-_LONG_HAIR = (
-    *((164, 62), (152, 100), (148, 150), (146, 200), (150, 232), (166, 240), (184, 226), (190, 190), (190, 120)),
-    *((220, 60), (262, 120), (254, 190), (258, 226), (276, 240), (294, 232), (300, 200), (299, 150), (296, 100), (286, 62)),
-)
 _SKULL_CENTRE, _SKULL_AXES = (224.0, 97.0), (57.0, 66.0)  # the head without hair
 _HAIR_VOLUME = {"short": 2.0, "full": 0.95, "long": 1.25}  # how much the hair's distance from the skull shrinks
 _INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
@@ -57,7 +34,8 @@ _LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 
 _BEARD = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 426, 327, 2, 98, 206)
 
 # Features: smooth displacements of the portrait by kind, centres, radii, and what a strength of 1 does.
-# "move" shifts by (x, y) pixels; "grow" scales by 1 + (x, y) about each centre; "widen" scales x by 1 + x about the midline.
+# "move" shifts by (x, y) pixels; "grow" scales by 1 + (x, y) about each centre; "widen" scales x by 1 + x about the
+# midline.
 _FEATURES: tuple[tuple[str, tuple[tuple[float, float], ...], tuple[float, float], tuple[float, float]], ...] = (
     ("widen", ((224, 110),), (100, 110), (0.075, 0)),  # face
     ("widen", ((222, 160),), (80, 34), (0.13, 0)),  # jaw
@@ -136,20 +114,20 @@ def draw_person(person: Person) -> tuple[np.ndarray, np.ndarray]:
         (468, 2) face mesh, portrait coordinates.
     """
     height, width = GRID_SIZE
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    source = _source(np.stack([x / GRID_SCALE + GRID_ORIGIN[0], y / GRID_SCALE + GRID_ORIGIN[1]]), person)
-    photo = cv2.remap(_portrait(), source[0], source[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    y, x = np.mgrid[:height, :width] / GRID_SCALE
+    source = _rounded(_source(np.stack([x + GRID_ORIGIN[0], y + GRID_ORIGIN[1]]), person))
+    photo = cv2.remap(_portrait(), *source, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
     original = _mesh(person.mirrored)
     parts = _Parts(source, original)
     texture = _Texture(person.seed)
     picture = np.zeros((height, width, 4), np.float32)
     if person.hair_style == "long":
         strands = 0.72 + 0.13 * texture.strands
-        _cover(picture, strands[..., None] * np.float32(person.hair), parts.outline(_LONG_HAIR, 3.0))
-    _cover(picture, _skin(photo, person, parts, texture), parts.outline(_SKIN, 0.7))
+        _cover(picture, strands[..., None] * np.float32(person.hair), parts.drawn("long_hair", 3.0))
+    _cover(picture, _skin(photo, person, parts, texture), parts.drawn("skin", 0.7))
     cloth = 0.92 + 0.03 * texture.fine + 0.09 * texture.folds
-    _cover(picture, cloth[..., None] * np.float32(person.garment), parts.outline(_GARMENT, 1.0))
-    _cover(picture, _hair(photo, person, texture), parts.outline(_HAIR_OUTSIDE + _HAIR_INSIDE, 1.3))
+    _cover(picture, cloth[..., None] * np.float32(person.garment), parts.drawn("garment", 1.0))
+    _cover(picture, _hair(photo, person, texture), parts.drawn("hair", 1.3))
     picture[..., 3] *= 255
     return np.clip(np.round(picture), 0, 255).astype(np.uint8), _drawn(original, person)
 
@@ -168,10 +146,12 @@ def portrait_to_frame(person: Person, scene: Scene) -> np.ndarray:
 def draw_background(scene: Scene) -> np.ndarray:
     """(FRAME_SIZE, FRAME_SIZE, 3) float32, what is behind the person: a wall out of focus."""
     rng = np.random.Generator(np.random.PCG64(scene.seed))
-    coarse = rng.random((5, 5), np.float32)
-    blend = cv2.resize(coarse, (FRAME_SIZE, FRAME_SIZE), interpolation=cv2.INTER_CUBIC)
+    coarse = rng.integers(0, 2**16, (5, 5), np.uint16)
+    blend = cv2.resize(coarse, (FRAME_SIZE, FRAME_SIZE), interpolation=cv2.INTER_LINEAR_EXACT)
+    blend = cv2.GaussianBlur(blend, (0, 0), 20.0).astype(np.float32) / 65535
     ramp = np.linspace(-0.35, 0.35, FRAME_SIZE, dtype=np.float32)
-    blend = np.clip(0.6 * blend + 0.2 + ramp[None, :] * rng.uniform(-1, 1) + ramp[:, None] * rng.uniform(-1, 1), 0, 1)
+    across, down = (np.float32(value) for value in rng.uniform(-1, 1, 2))
+    blend = np.clip(np.float32(0.6) * blend + np.float32(0.2) + ramp[None, :] * across + ramp[:, None] * down, 0, 1)
     first, second = (np.float32(colour) for colour in scene.wall)
     return first + blend[..., None] * (second - first)
 
@@ -188,40 +168,52 @@ def _portrait() -> np.ndarray:
     return cv2.cvtColor(cv2.imread(str(_ASSETS / "astronaut.png"), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
+@lru_cache(maxsize=1)
+def _hand_drawn() -> dict[str, list[list[float]]]:
+    return json.loads((_ASSETS / "astronaut_parts.json").read_text(encoding="utf-8"))
+
+
 @lru_cache(maxsize=2)
 def _mesh(mirrored: bool) -> np.ndarray:
-    """(468, 2) face mesh in portrait coordinates; of the portrait in a mirror, where the person's right is on the other side."""
+    """(468, 2) face mesh in portrait coordinates; or of the mirrored portrait, where the person's right is the left."""
     table = np.loadtxt(_ASSETS / "astronaut_mesh.csv", delimiter=",", skiprows=1)
     if not mirrored:
         return table[:, :2]
     return np.column_stack([_PORTRAIT_WIDTH - 1 - table[:, 2], table[:, 3]])
 
 
+def _rounded(places: np.ndarray) -> np.ndarray:
+    """Places to sample a picture at, as float32 multiples of 1/256 pixel."""
+    return (np.round(places * 256) / 256).astype(np.float32)
+
+
 def _source(points: np.ndarray, person: Person) -> np.ndarray:
     """Where in the photograph the drawn person's (2, ...) portrait points come from."""
     x, y = points[0].copy(), points[1].copy()
-    for strength, (kind, centres, (radius_x, radius_y), (effect_x, effect_y)) in zip(person.shape, _FEATURES, strict=True):
+    for strength, (kind, centres, (radius_x, radius_y), (effect_x, effect_y)) in zip(person.shape, _FEATURES):
         effect_x, effect_y = strength * effect_x, strength * effect_y
         for centre_x, centre_y in centres:
-            dx, dy = points[0] - centre_x, points[1] - centre_y
-            weight = np.clip(1 - (dx / radius_x) ** 2 - (dy / radius_y) ** 2, 0, None) ** 2
+            near = (np.abs(points[0] - centre_x) < radius_x) & (np.abs(points[1] - centre_y) < radius_y)
+            here = points[:, near]
+            dx, dy = here[0] - centre_x, here[1] - centre_y
+            weight = np.maximum(1 - (dx / radius_x) ** 2 - (dy / radius_y) ** 2, 0) ** 2
             if kind == "move":
-                x -= weight * effect_x
-                y -= weight * effect_y
+                x[near] -= weight * effect_x
+                y[near] -= weight * effect_y
             elif kind == "grow":
-                x -= weight * effect_x * dx / (1 + effect_x)
-                y -= weight * effect_y * dy / (1 + effect_y)
+                x[near] -= weight * (effect_x / (1 + effect_x)) * dx
+                y[near] -= weight * (effect_y / (1 + effect_y)) * dy
             else:
-                x -= weight * effect_x * (points[0] - _MIDLINE) / (1 + effect_x)
+                x[near] -= weight * (effect_x / (1 + effect_x)) * (here[0] - _MIDLINE)
     dx, dy = x - _SKULL_CENTRE[0], y - _SKULL_CENTRE[1]
     distance = np.sqrt((dx / _SKULL_AXES[0]) ** 2 + (dy / _SKULL_AXES[1]) ** 2)
     upper = np.clip((132 - y) / 22, 0, 1)
-    beyond = np.clip(distance - 1, 0, None) * upper * (_HAIR_VOLUME[person.hair_style] - 1) / np.maximum(distance, 1e-3)
+    beyond = np.maximum(distance - 1, 0) * upper * (_HAIR_VOLUME[person.hair_style] - 1) / np.maximum(distance, 1e-3)
     return np.stack([x + beyond * dx, y + beyond * dy])
 
 
 def _drawn(points: np.ndarray, person: Person) -> np.ndarray:
-    """Where the drawn person shows these (N, 2) points of the photograph: the inverse of `_source`, by fixed-point iteration."""
+    """Where the drawn person shows (N, 2) points of the photograph: inverse of `_source`, by fixed-point iteration."""
     target = points.T.astype(np.float64)
     drawn = target.copy()
     for _ in range(40):
@@ -233,16 +225,20 @@ class _Parts:
     """Soft masks of parts of the photograph, as the drawn person shows them: (H, W) float32, 0 to 1."""
 
     def __init__(self, source: np.ndarray, mesh: np.ndarray):
-        self._x, self._y = ((source[i] - GRID_ORIGIN[i]) * GRID_SCALE for i in (0, 1))
+        self._x, self._y = ((source[i] - np.float32(GRID_ORIGIN[i])) * np.float32(GRID_SCALE) for i in (0, 1))
         self._mesh = mesh
 
     def outline(self, points: tuple[tuple[float, float], ...], softness: float) -> np.ndarray:
-        """Inside a closed line through portrait points; ``softness`` is the Gaussian sigma of the edge, portrait pixels."""
+        """Inside a closed line through portrait points; ``softness`` is the edge's Gaussian sigma, portrait pixels."""
         mask = np.zeros(GRID_SIZE, np.uint8)
         polygon = (np.array(points) - GRID_ORIGIN) * GRID_SCALE
         cv2.fillPoly(mask, [np.round(polygon * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
         mask = cv2.GaussianBlur(mask, (0, 0), softness * GRID_SCALE)
         return cv2.remap(mask, self._x, self._y, cv2.INTER_LINEAR).astype(np.float32) / 255
+
+    def drawn(self, name: str, softness: float) -> np.ndarray:
+        """Inside one of the lines drawn by hand, ``assets/astronaut_parts.json``."""
+        return self.outline(tuple(map(tuple, _hand_drawn()[name])), softness)
 
     def mesh(self, *contours: tuple[int, ...], softness: float) -> np.ndarray:
         """Inside any of the closed lines through mesh points."""
@@ -250,41 +246,52 @@ class _Parts:
 
 
 class _Texture:
-    """A person's own textures on the picture's grid, each of about unit variance; no detail that a frame could not hold."""
+    """A person's own textures on the picture's grid, of about unit variance, without detail too fine for a frame."""
 
     def __init__(self, seed: int):
         rng = np.random.Generator(np.random.PCG64(seed))
-        self.fine = _noise(rng, 2.0)
-        self.medium = _noise(rng, 4.5)
-        self.folds = _noise(rng, 60.0)
+        self.fine = _noise(rng, GRID_SIZE, 2.0)
+        self.medium = _noise(rng, GRID_SIZE, 4.5)
+        self.spots = np.maximum(_noise(rng, GRID_SIZE, 5.0) - np.float32(1.4), 0)
+        coarse = _noise(rng, (GRID_SIZE[0] // 20, GRID_SIZE[1] // 20), 3.0)
+        folds = cv2.resize(_as_bytes(coarse), GRID_SIZE[::-1], interpolation=cv2.INTER_LINEAR_EXACT)
+        self.folds = _from_bytes(cv2.GaussianBlur(folds, (0, 0), 8.0))
         self.strands = self._hair(rng)
-        self.spots = np.clip(_noise(rng, 5.0) - 1.4, 0, None)
 
     @staticmethod
     def _hair(rng: np.random.Generator) -> np.ndarray:
         """Noise drawn out along lines that run from the parting outwards and down."""
         height, width = GRID_SIZE
-        polar = rng.standard_normal((360, 2048), np.float32)
-        polar = cv2.GaussianBlur(cv2.GaussianBlur(polar, (0, 0), sigmaX=1.4, sigmaY=14.0), (0, 0), 0.8)
-        y, x = np.mgrid[:height, :width].astype(np.float32) / GRID_SCALE
+        y, x = np.mgrid[:height, :width] / GRID_SCALE
         dx, dy = x + GRID_ORIGIN[0] - 214, y + GRID_ORIGIN[1] - 32
         radius, angle = np.sqrt(dx * dx + 0.6 * dy * dy), np.arctan2(dx, dy + 40)
-        place = (angle + np.pi + 0.002 * radius) * (2048 / (2 * np.pi))
-        strands = cv2.remap(polar, place, radius * 1.2, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-        return strands / strands.std()
+        across = _rounded((angle + np.pi + 0.002 * radius) * (2048 / (2 * np.pi)))
+        polar = _as_bytes(_noise(rng, (360, 2048), 1.6, 14.0))
+        strands = cv2.remap(polar, across, _rounded(radius * 1.2), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        return _from_bytes(strands)
 
 
-def _noise(rng: np.random.Generator, sigma: float) -> np.ndarray:
-    """Gaussian noise of unit variance, blurred by ``sigma`` grid pixels (drawn coarser where that loses nothing)."""
-    step = max(int(sigma / 3), 1)
-    small = rng.standard_normal((GRID_SIZE[0] // step + 1, GRID_SIZE[1] // step + 1), np.float32)
-    small = cv2.GaussianBlur(small, (0, 0), sigma / step)
-    noise = cv2.resize(small, GRID_SIZE[::-1], interpolation=cv2.INTER_CUBIC) if step > 1 else small[:-1, :-1]
-    return noise / noise.std()
+def _noise(
+    rng: np.random.Generator, shape: tuple[int, int], sigma_x: float, sigma_y: float | None = None
+) -> np.ndarray:
+    """(H, W) float32 blurred Gaussian noise of unit variance. Blurred as 16-bit integers, which is exact everywhere."""
+    sigma_y = sigma_y or sigma_x
+    white = np.clip(np.round(rng.standard_normal(shape, np.float32) * 6000 + 32768), 0, 65535).astype(np.uint16)
+    blurred = cv2.GaussianBlur(white, (0, 0), sigmaX=sigma_x, sigmaY=sigma_y).astype(np.float32)
+    deviation = 6000 / (2 * np.sqrt(np.pi * sigma_x * sigma_y))  # of white noise after a Gaussian blur
+    return (blurred - np.float32(32768)) / np.float32(deviation)
+
+
+def _as_bytes(noise: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(noise * 32 + 128), 0, 255).astype(np.uint8)
+
+
+def _from_bytes(stored: np.ndarray) -> np.ndarray:
+    return (stored.astype(np.float32) - 128) / 32
 
 
 def _skin(photo: np.ndarray, person: Person, parts: _Parts, texture: _Texture) -> np.ndarray:
-    """The photographed skin in another colour, with pores, freckles, brows and beard; eyes and teeth as photographed."""
+    """The photographed skin in another colour, with pores, freckles, brows, beard; eyes and teeth as photographed."""
     tone = photo / np.float32([212, 172, 148])
     skin = np.float32(person.skin) * tone
     skin *= (1 + 0.022 * texture.fine + 0.022 * texture.medium)[..., None]
@@ -300,7 +307,7 @@ def _skin(photo: np.ndarray, person: Person, parts: _Parts, texture: _Texture) -
 
 def _hair(photo: np.ndarray, person: Person, texture: _Texture) -> np.ndarray:
     """The photographed hair in another colour, with strands."""
-    tone = photo.mean(axis=-1) / 108
+    tone = (photo[..., 0] + photo[..., 1] + photo[..., 2]) / 324
     return np.float32(person.hair) * (0.35 + 0.65 * tone + 0.05 * texture.strands)[..., None]
 
 

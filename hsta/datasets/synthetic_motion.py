@@ -1,4 +1,4 @@
-"""Planted motion with known truth: facial action units as displacement fields, their rise and fall, and the head's drift."""
+"""Planted motion with known truth: facial action units as displacement fields, their rise and fall, head drift."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ALIGNED_EYE_DISTANCE = 76.16  # eye distance, pixels, of a 224-pixel aligned face: 0.34 x 224; amplitudes are given at this scale
+ALIGNED_EYE_DISTANCE = 76.16  # of a 224-pixel aligned face, pixels: 0.34 x 224; amplitudes are given at this scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,64 @@ ACTIONS: dict[str, dict[str, tuple[Pull, ...]]] = {
 }
 
 
-def displacement_field(
-    action: str, landmarks: np.ndarray, shape: tuple[int, int], *, amplitude: float, sides: tuple[float, float]
-) -> np.ndarray:
-    """Displacement at the apex, (2, H, W) float64, source pixels: the skin at x moves to x + field(x).
+@dataclass(frozen=True, slots=True)
+class Displacement:
+    """A displacement field as a sum of bumps: the skin at x moves to x + displacement(x). Source pixels.
 
-    Zero exactly outside the pulled regions. Polynomial, so that it is the same on every machine.
+    Each bump is (1 - r^2)^3 within its radius and nothing outside. Polynomials in float64, without a library's
+    transcendental functions, so that the field is the same on every machine.
+
+    Attributes:
+        centres: (N, 2).
+        radii: (N,).
+        vectors: (N, 2) displacement at each centre by its own bump.
+    """
+
+    centres: np.ndarray
+    radii: np.ndarray
+    vectors: np.ndarray
+
+    def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """(2, ...) displacement at the points x, y."""
+        total = np.zeros((2, *x.shape))
+        for (centre_x, centre_y), radius, (vector_x, vector_y) in zip(self.centres, self.radii, self.vectors):
+            dx, dy = (x - centre_x) / radius, (y - centre_y) / radius
+            bump = np.maximum(1 - dx * dx - dy * dy, 0)
+            bump = bump * bump * bump
+            total[0] += vector_x * bump
+            total[1] += vector_y * bump
+        return total
+
+    def field(self, shape: tuple[int, int]) -> np.ndarray:
+        """(2, H, W) displacement at every pixel."""
+        y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
+        return self.at(x, y)
+
+    def unmoved(self, points: np.ndarray, strength: float) -> np.ndarray:
+        """Where the skin now at (2, H, W) ``points`` was in the onset frame: the x of x + strength * field(x) = points.
+
+        By fixed-point iteration. The field bends by less than a tenth of a pixel a pixel, so four iterations leave
+        less than a thousandth of a pixel.
+        """
+        start = points.copy()
+        if strength == 0:
+            return start
+        margin = self.radii + np.abs(self.vectors).sum()
+        (left, top), (right, bottom) = (
+            (self.centres - margin[:, None]).min(axis=0),
+            (self.centres + margin[:, None]).max(axis=0),
+        )
+        near = (points[0] > left) & (points[0] < right) & (points[1] > top) & (points[1] < bottom)
+        target = points[:, near]
+        moving = target
+        for _ in range(4):
+            moving = target - strength * self.at(*moving)
+        start[:, near] = moving
+        return start
+
+
+def displacement(action: str, landmarks: np.ndarray, *, amplitude: float, sides: tuple[float, float]) -> Displacement:
+    """The displacement of one action at its apex.
 
     Args:
         action: a key of `ACTIONS`.
@@ -56,24 +108,26 @@ def displacement_field(
     """
     eyes = landmarks[[33, 133]].mean(axis=0), landmarks[[362, 263]].mean(axis=0)
     along = eyes[1] - eyes[0]
-    eye_distance = float(np.hypot(*along))
+    eye_distance = float(np.sqrt((along * along).sum()))
     along = along / eye_distance
     down = np.array([-along[1], along[0]])
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
-    field = np.zeros((2, *shape))
+    centres, radii, vectors = [], [], []
     for side, strength, outward in (("right", sides[0], -along), ("left", sides[1], along)):
         for pull in ACTIONS[action][side]:
-            centre = landmarks[pull.point]
-            squared = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (pull.reach * eye_distance) ** 2
-            bump = np.clip(1 - squared, 0, None) ** 3
-            vector = strength * (pull.direction[0] * outward - pull.direction[1] * down)
-            field += vector[:, None, None] * bump
-    largest = np.sqrt((field**2).sum(axis=0).max())
-    return field * (amplitude * eye_distance / ALIGNED_EYE_DISTANCE / largest)
+            centres.append(landmarks[pull.point])
+            radii.append(pull.reach * eye_distance)
+            vectors.append(strength * (pull.direction[0] * outward - pull.direction[1] * down))
+    unscaled = Displacement(np.array(centres), np.array(radii), np.array(vectors))
+    # Bumps overlap: the largest displacement is looked for on a grid of half pixels.
+    low, high = landmarks.min(axis=0) - eye_distance, landmarks.max(axis=0) + eye_distance
+    y, x = np.mgrid[low[1] : high[1] : 0.5, low[0] : high[0] : 0.5]
+    largest = np.sqrt((unscaled.at(x, y) ** 2).sum(axis=0).max())
+    scale = amplitude * eye_distance / ALIGNED_EYE_DISTANCE / largest
+    return Displacement(unscaled.centres, unscaled.radii, unscaled.vectors * scale)
 
 
 def envelope(frames: int, onset: int, apex: int, offset: int) -> np.ndarray:
-    """(frames,) strength of the movement by frame: 0 to the onset, a smooth rise to 1 at the apex, a smooth fall to the offset."""
+    """(frames,) strength of the movement: 0 to the onset, smooth rise to 1 at the apex, smooth fall to the offset."""
     frame = np.arange(frames, dtype=np.float64)
     rise = np.clip((frame - onset) / (apex - onset), 0, 1)
     fall = np.clip((offset - frame) / (offset - apex), 0, 1)
@@ -82,7 +136,7 @@ def envelope(frames: int, onset: int, apex: int, offset: int) -> np.ndarray:
 
 
 def draw_drift(rng: np.random.Generator, frames: int, onset: int, centre: np.ndarray) -> np.ndarray:
-    """A slow, smooth drift of the head: (frames, 2, 3) similarities that take a point of the onset frame to where it is.
+    """A slow, smooth drift of the head: (frames, 2, 3) similarities from the onset frame to each frame.
 
     Over a clip: 2 to 5 px of translation, up to 0.9 degrees of rotation and 0.9 % of scale about ``centre``.
     """
@@ -96,28 +150,6 @@ def draw_drift(rng: np.random.Generator, frames: int, onset: int, centre: np.nda
         linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         drift[k] = np.column_stack([linear, centre - linear @ centre + speed * t + bend * t * t])
     return drift
-
-
-def unmoved(points: np.ndarray, field: np.ndarray, strength: float) -> np.ndarray:
-    """Where the skin now at ``points`` was in the onset frame: solves x + strength * field(x) = points by fixed-point iteration.
-
-    The fields bend by less than a tenth of a pixel a pixel, so four iterations leave less than a thousandth of a pixel.
-
-    Args:
-        points: (2, H, W) x and y, source pixels.
-        field: (2, h, w) as `displacement_field` gives it.
-    """
-    import cv2
-
-    field = field.astype(np.float32)
-    x = points.astype(np.float32)
-    if strength == 0:
-        return x
-    start, target = x.copy(), x
-    for _ in range(4):
-        moved = [cv2.remap(part, start[0], start[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for part in field]
-        start = target - np.float32(strength) * np.stack(moved)
-    return start
 
 
 def _unit(angle: float) -> np.ndarray:

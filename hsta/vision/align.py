@@ -1,8 +1,8 @@
 """The similarity transform that puts a face at its place, and warping by it.
 
-One transform a clip, from the onset frame's eyes; never one a frame, whose landmark jitter is larger than a micro-expression.
-Coordinates: pixel centres at whole numbers, x right, y down. A transform is a (2, 3) float64 matrix M that takes a source
-point to an aligned one: aligned = M[:, :2] @ source + M[:, 2].
+One transform a clip, from the onset frame's eyes; never one a frame from each frame's landmarks, whose jitter is larger
+than a micro-expression. Coordinates: pixel centres at whole numbers, x right, y down. A transform is a (2, 3) float64
+matrix M that takes a source point to an aligned one: aligned = M[:, :2] @ source + M[:, 2].
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def invert(matrix: np.ndarray) -> np.ndarray:
 def warp(image: np.ndarray, matrix: np.ndarray, size: int, interpolation: int = cv2.INTER_LANCZOS4) -> np.ndarray:
     """The (size, size) aligned picture of ``image``, sampled once from its pixels.
 
-    Lanczos interpolation (8 x 8). Where the transform shrinks, a Gaussian first takes out what the smaller grid cannot hold.
-    Places outside the source repeat its border.
+    Lanczos interpolation (8 x 8). Where the transform shrinks, a Gaussian first takes out what the smaller grid
+    cannot hold. Places outside the source repeat its border.
     """
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     corners = transform_points(invert(matrix), np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64) - 0.5)
     margin = 4 + 4 / scale
-    limit = (image.shape[1] - 1, image.shape[0] - 1)  # at least one row and column is kept for its border to be repeated
+    limit = (image.shape[1] - 1, image.shape[0] - 1)  # one row and column at least is kept, to be repeated
     low = np.clip(np.floor(corners.min(axis=0) - margin), 0, limit).astype(int)
     high = np.maximum(np.clip(np.ceil(corners.max(axis=0) + margin), 0, np.add(limit, 1)).astype(int), low + 1)
     part = image[low[1] : high[1], low[0] : high[0]]

@@ -17,6 +17,7 @@ from hsta.vision.errors import ClipError
 from hsta.vision.faces import FaceFinder
 from hsta.vision.flow import optical_flow
 from hsta.vision.frames import FrameFiles, VideoFile, decode_frames, read_clip
+from hsta.vision.order import check_order
 from hsta.vision.recipe import PrepareRecipe, library_versions, recipe_hash
 from hsta.vision.regions import still_mask
 
@@ -33,8 +34,8 @@ def prepare_clip(
 ) -> PreparedClip | RejectedClip:
     """Prepare one clip. What is wrong with the clip comes back as a `RejectedClip` with its reason (`errors.REASONS`).
 
-    Deterministic. Memory is bounded by the stored clip, its aligned frames and one decoded frame. OpenCV's threads are the
-    caller's choice: worker processes that share a machine call ``cv2.setNumThreads(1)`` once.
+    Deterministic. Memory is bounded by the stored clip, its aligned frames and one decoded frame. OpenCV's threads
+    are the caller's choice: worker processes that share a machine call ``cv2.setNumThreads(1)`` once.
 
     Args:
         finder: one for each process, see `FaceFinder`.
@@ -59,9 +60,13 @@ def _apex(clip: Clip, recipe: PrepareRecipe) -> tuple[int, str]:
     """The apex frame's number and where it comes from."""
     if clip.apex is None and recipe.missing_apex == "reject":
         raise ClipError("no-apex", "the clip has no annotated apex and the recipe's missing_apex is 'reject'")
-    apex, source = (clip.apex, "annotated") if clip.apex is not None else ((clip.onset + clip.offset) // 2, recipe.missing_apex)
+    apex, source = (
+        (clip.apex, "annotated") if clip.apex is not None else ((clip.onset + clip.offset) // 2, recipe.missing_apex)
+    )
     if not clip.onset <= apex <= clip.offset or clip.onset == clip.offset:
-        raise ClipError("wrong-frame-order", f"onset {clip.onset}, apex {apex}, offset {clip.offset} are not in this order")
+        raise ClipError(
+            "wrong-frame-order", f"onset {clip.onset}, apex {apex}, offset {clip.offset} are not in this order"
+        )
     return apex, source
 
 
@@ -83,9 +88,11 @@ def _prepare(
         landmarks = transform_points(transform, face.mesh[:, :2])
         still = still_mask(landmarks, (size, size), recipe.eye_distance * size)
         if np.count_nonzero(still) < size * size // 100:
-            raise ClipError("no-face", "the face of the onset frame is turned away or cut off: its still part is not in view")
+            raise ClipError(
+                "no-face", "the face of the onset frame is turned away or cut off: its still part is not in view"
+            )
     with clock("track"):
-        tracker = None if recipe.stabilise == "none" else DriftTracker(_gray(image), transform, still, recipe.stabilise)
+        tracker = None if recipe.stabilise == "none" else DriftTracker(_gray(image), transform, still)
     with clock("warp"):
         numbers, transforms, frames = [number], [transform], [warp(image, transform, size)]
     source_shape = image.shape
@@ -99,12 +106,15 @@ def _prepare(
             numbers.append(number)
             transforms.append(transform)
             frames.append(warp(image, transform, size))
+    if tracker is not None:
+        check_order(np.stack(transforms), numbers, size)
     with clock("flow"):
         named = {"onset": 0, "apex": numbers.index(apex), "offset": len(numbers) - 1}
         gray = {name: _gray(frames[place]) for name, place in named.items()}
         flow = np.stack([_pair_flow(gray, pair, recipe) for pair in recipe.flow_pairs])
     with clock("judge"):
-        onset_apex = flow[recipe.flow_pairs.index("onset-apex")] if "onset-apex" in recipe.flow_pairs else _pair_flow(gray, "onset-apex", recipe)
+        made = dict(zip(recipe.flow_pairs, flow))
+        onset_apex = made["onset-apex"] if "onset-apex" in made else _pair_flow(gray, "onset-apex", recipe)
         pixels = np.stack(frames)
         quality = Quality(
             face_score=face.score,

@@ -24,7 +24,8 @@ REASONS: dict[str, str] = {
     "missing-frame": "frames of onset..offset are not there",
     "unreadable-frame": "a frame is empty, truncated, damaged or of no known format",
     "unreadable-video": "the video cannot be opened or decoded",
-    "wrong-frame-order": "two files claim one frame number, or onset <= apex <= offset does not hold",
+    "unreadable-archive": "the zip or tar cannot be opened or is damaged",
+    "wrong-frame-order": "two files claim one number, the head jumps about, or the annotation is disordered",
     "frame-size-changed": "the frames are not all of one size",
     "frame-too-large": "a frame has more pixels than any camera this is meant for",
     "unsupported-bit-depth": "a frame has more than 8 bits a channel",
@@ -32,4 +33,5 @@ REASONS: dict[str, str] = {
     "no-face": "no face in the onset frame",
     "two-faces": "two faces of similar size in the onset frame",
     "lost-face": "the face cannot be followed through the clip",
+    "crashed": "preparing it ended its process, or failed in a way that is no known reason",
 }

@@ -1,7 +1,8 @@
 """Faces and their landmarks: MediaPipe's short-range BlazeFace and 468-point face mesh, run by OpenCV's DNN module.
 
-The two TFLite models lie in ``models`` with their licence; their checksums are verified when loaded. Sources: the model cards
-"BlazeFace (short range)" and "MediaPipe Face Mesh" (Google, 2021), which give inputs, outputs and the anchor layout.
+The two TFLite models lie in ``models`` with their licence; their checksums are verified when loaded. Sources: the
+model cards "BlazeFace (short range)" and "MediaPipe Face Mesh" (Google, 2021), which give inputs, outputs and the
+anchor layout.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Face:
 
     @property
     def eye_centres(self) -> np.ndarray:
-        """(2, 2) midpoints of the eyes' corners, the eye on the left of the image first (corners stay when eyes blink)."""
+        """(2, 2) midpoints of the eyes' corners, the left one of the image first (corners stay when eyes blink)."""
         return eye_centres(self.mesh)
 
     @property
@@ -100,11 +101,13 @@ class FaceFinder:
             raise ClipError("no-face", f"no face in the onset frame of {image.shape[1]}x{image.shape[0]} pixels")
         if len(faces) > 1 and _side(faces[1].box) >= _SIMILAR_SIZE * _side(faces[0].box):
             sides = " and ".join(f"{_side(face.box):.0f}" for face in faces[:2])
-            raise ClipError("two-faces", f"{len(faces)} faces in the onset frame, the largest with sides of {sides} pixels")
+            raise ClipError(
+                "two-faces", f"{len(faces)} faces in the onset frame, the largest with sides of {sides} pixels"
+            )
         return faces[0]
 
     def _detect(self, image: np.ndarray, square: tuple[float, float, float]) -> Iterator[tuple[float, np.ndarray]]:
-        """Detections in one square (left, top, side; it may reach out of the image): score, (8, 2) box and keypoints."""
+        """Detections in a square (left, top, side; it may reach out of the image): score, (8, 2) box and keypoints."""
         left, top, side = square
         crop = _sample(image, np.array([[left, top], [left + side, top], [left, top + side]]), _DETECTOR_SIZE)
         self._detector.setInput(cv2.dnn.blobFromImage(crop, 1 / 127.5, mean=(127.5,) * 3))
@@ -121,13 +124,16 @@ class FaceFinder:
         eyes = points[2:4]
         centre, side = np.array([(left + right) / 2, (top + bottom) / 2]), max(right - left, bottom - top)
         mesh, _ = self._landmarks(image, centre, side * _ROI_MARGIN, eyes[1] - eyes[0])
-        # Once more on a crop placed by the landmarks themselves, as MediaPipe's tracking does: half the error of the first.
+        # Once more on a crop placed by the landmarks themselves, as MediaPipe's tracking does: half the error of the
+        # first.
         low, high = mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)
         axis = np.subtract(*eye_centres(mesh)[::-1])
         mesh, presence = self._landmarks(image, (low + high) / 2, float((high - low).max()) * _ROI_MARGIN, axis)
         return Face(points[:2].ravel(), score, points[2:], mesh, presence)
 
-    def _landmarks(self, image: np.ndarray, centre: np.ndarray, side: float, axis: np.ndarray) -> tuple[np.ndarray, float]:
+    def _landmarks(
+        self, image: np.ndarray, centre: np.ndarray, side: float, axis: np.ndarray
+    ) -> tuple[np.ndarray, float]:
         """Mesh and presence in a square crop of the image whose x axis points along ``axis``."""
         x = axis / max(float(np.hypot(*axis)), 1e-6) * side
         y = np.array([-x[1], x[0]])
@@ -163,11 +169,16 @@ def _anchors() -> np.ndarray:
 def _sample(image: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
     """A square of ``image`` given by its top left, top right and bottom left corner, as (size, size, 3), black outside.
 
-    Pixel centres lie at whole numbers, so an image begins at -0.5. Shrinking is done with a Gaussian first, so that no detail is aliased into the network's input.
+    Pixel centres lie at whole numbers, so an image begins at -0.5. Shrinking is done with a Gaussian first, so that
+    no detail is aliased into the network's input.
     """
     shrink = float(np.hypot(*(corners[1] - corners[0]))) / size
-    low = np.floor(np.minimum(corners.min(axis=0), (corners[1] + corners[2] - corners[0])) - 4 * max(shrink, 1)).astype(int)
-    high = np.ceil(np.maximum(corners.max(axis=0), (corners[1] + corners[2] - corners[0])) + 4 * max(shrink, 1)).astype(int)
+    low = np.floor(np.minimum(corners.min(axis=0), (corners[1] + corners[2] - corners[0])) - 4 * max(shrink, 1)).astype(
+        int
+    )
+    high = np.ceil(np.maximum(corners.max(axis=0), (corners[1] + corners[2] - corners[0])) + 4 * max(shrink, 1)).astype(
+        int
+    )
     low, high = np.maximum(low, 0), np.minimum(high, (image.shape[1], image.shape[0]))
     if (high <= low).any():
         return np.zeros((size, size, 3), np.uint8)
@@ -180,7 +191,7 @@ def _sample(image: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
 
 
 def _search_squares(width: int, height: int) -> Iterator[list[tuple[float, float, float]]]:
-    """Squares (left, top, side) to look at: the whole image letterboxed; then squares of the short side, and of half of it."""
+    """Squares (left, top, side) to look at: the whole image letterboxed; then of the short side; then of half of it."""
     longest, shortest = max(width, height), min(width, height)
     yield [((width - longest) / 2 - 0.5, (height - longest) / 2 - 0.5, longest)]
     for side in (shortest, shortest // 2):
@@ -196,7 +207,7 @@ def _steps(length: int, side: int) -> int:
 
 
 def _merge(detections: list[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
-    """Detections of one face become one, their points averaged by score (BlazeFace, section 3.4: blending, not suppression)."""
+    """Detections of one face become one, points averaged by score (BlazeFace, section 3.4: blending)."""
     left = sorted(detections, key=lambda detection: -detection[0])
     while left:
         best = left[0]

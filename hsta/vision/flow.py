@@ -8,20 +8,24 @@ import numpy as np
 from hsta.vision.recipe import FARNEBACK_WINDOW
 
 
-def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "farneback", *, window: int | None = None) -> np.ndarray:
+def optical_flow(
+    first: np.ndarray, second: np.ndarray, method: str = "farneback", *, window: int | None = None
+) -> np.ndarray:
     """Displacement from ``first`` to ``second``: a point x of the first is found at x + flow(x) in the second.
 
     Args:
         first, second: (H, W) uint8 grayscale.
-        method: "farneback" (the most accurate for its time at 0.2 to 0.5 px), "dis" (DIS medium with finest scale 0; the
-            presets as shipped lose a fifth of the motion) or "tvl1" (the literature's; halves small motion under noise).
+        method: "farneback" (the most accurate for its time at 0.2 to 0.5 px), "dis" (DIS medium with finest scale 0;
+            the presets as shipped lose a fifth of the motion) or "tvl1" (the literature's; halves small motion under
+            noise).
         window: Farneback's averaging window in pixels, None for 21; wider is less noise and more blur.
 
     Returns:
         (2, H, W) float32, u to the right and v down, pixels.
 
     Raises:
-        ValueError: unknown method, ``window`` with a method that has none, images that are not (H, W) uint8 of one size.
+        ValueError: unknown method, ``window`` with a method that has none, images that are not (H, W) uint8 of one
+            size.
     """
     for image in (first, second):
         if image.ndim != 2 or image.dtype != np.uint8 or image.shape != first.shape:
@@ -55,8 +59,8 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "farneback
 def optical_strain(flow: np.ndarray) -> np.ndarray:
     """Magnitude of the infinitesimal strain of a flow field, (..., 2, H, W) to (..., H, W), pixels per pixel.
 
-    |e| = sqrt(exx^2 + eyy^2 + 2 exy^2) = sqrt(ux^2 + vy^2 + (uy + vx)^2 / 2), derivatives by central differences: invariant
-    to translation and, to first order, to rotation of the head (Shreve et al. 2011).
+    |e| = sqrt(exx^2 + eyy^2 + 2 exy^2) = sqrt(ux^2 + vy^2 + (uy + vx)^2 / 2), derivatives by central differences:
+    invariant to translation and, to first order, to rotation of the head (Shreve et al. 2011).
     """
     u, v = flow[..., 0, :, :], flow[..., 1, :, :]
     uy, ux = np.gradient(u, axis=(-2, -1))

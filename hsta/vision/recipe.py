@@ -1,4 +1,4 @@
-"""How clips are prepared: every choice that changes a prepared pixel, and the hash that keeps different choices apart."""
+"""How clips are prepared: every choice that changes a prepared pixel, and the hash that keeps choices apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hsta.errors import InputError
 from hsta.vision.models import MODEL_SHA256
 
 CODE_VERSION = "1"  # raised by every change to this package that changes what it computes
-STABILISERS = ("similarity", "ecc", "none")
+STABILISERS = ("flow", "none")
 FLOW_METHODS = ("farneback", "dis", "tvl1")
 FLOW_PAIRS = ("onset-apex", "apex-offset")
 MISSING_APEX = ("midpoint", "reject")
@@ -24,12 +24,13 @@ class PrepareRecipe:
 
     Attributes:
         size: side of the aligned square face, pixels.
-        eye_distance: distance between the eye centres in the aligned face, as a part of ``size``. Smaller is a wider margin.
+        eye_distance: distance between the eye centres in the aligned face, as a part of ``size``. Less is
+            a wider margin.
         eye_height: height of the eyes in the aligned face, as a part of ``size`` from the top.
-        stabilise: how the head's drift within the clip is taken out. Every frame is warped once, from its source pixels,
-            by one similarity transform: that of the onset frame's eyes, composed with the drift since the onset.
-            "similarity": drift of 4 degrees of freedom from the still part of the face, by robust Lucas-Kanade.
-            "ecc": drift of 3 (no scale) by OpenCV's findTransformECC. "none": the onset frame's transform for all.
+        stabilise: how the head's drift within the clip is taken out. Every frame is warped once, from its source
+            pixels, by one similarity transform: that of the onset frame's eyes, composed with the drift since then.
+            "flow": a similarity fitted robustly to the dense flow of the still part of the face (`hsta.vision.drift`).
+            "none": no drift is taken out; the onset frame's transform for all frames.
         flow: optical flow method: "farneback", "dis" (finest scale 0) or "tvl1" (as in the literature; slow).
         flow_window: Farneback's averaging window, pixels of the aligned face; None is 21. Only for "farneback".
         flow_pairs: which fields are made: "onset-apex", "apex-offset".
@@ -40,7 +41,7 @@ class PrepareRecipe:
     size: int = 224
     eye_distance: float = 0.34
     eye_height: float = 0.36
-    stabilise: str = "similarity"
+    stabilise: str = "flow"
     flow: str = "farneback"
     flow_window: int | None = None
     flow_pairs: tuple[str, ...] = FLOW_PAIRS
@@ -49,21 +50,39 @@ class PrepareRecipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "flow_pairs", tuple(self.flow_pairs))
         _require(32 <= self.size <= 1024, "size", f"{self.size} is not a usable face size", "32 to 1024 pixels")
-        _require(0.15 <= self.eye_distance <= 0.6, "eye_distance", f"{self.eye_distance} is not usable", "a part of size, 0.15 to 0.6")
-        _require(0.2 <= self.eye_height <= 0.6, "eye_height", f"{self.eye_height} is not usable", "a part of size, 0.2 to 0.6")
+        _require(
+            0.15 <= self.eye_distance <= 0.6,
+            "eye_distance",
+            f"{self.eye_distance} is not usable",
+            "a part of size, 0.15 to 0.6",
+        )
+        _require(
+            0.2 <= self.eye_height <= 0.6,
+            "eye_height",
+            f"{self.eye_height} is not usable",
+            "a part of size, 0.2 to 0.6",
+        )
         _choice("stabilise", self.stabilise, STABILISERS)
         _choice("flow", self.flow, FLOW_METHODS)
         _choice("missing_apex", self.missing_apex, MISSING_APEX)
         for pair in self.flow_pairs:
             _choice("flow_pairs", pair, FLOW_PAIRS)
         _require(
-            0 < len(self.flow_pairs) == len(set(self.flow_pairs)), "flow_pairs", "is empty or names a pair twice", "name each pair once"
+            0 < len(self.flow_pairs) == len(set(self.flow_pairs)),
+            "flow_pairs",
+            "is empty or names a pair twice",
+            "name each pair once",
         )
         if self.flow_window is not None:
             _require(
-                self.flow == "farneback", "flow_window", f"has no effect with flow '{self.flow}'", "leave it out, or use farneback"
+                self.flow == "farneback",
+                "flow_window",
+                f"has no effect with flow '{self.flow}'",
+                "leave it out, or use farneback",
             )
-            _require(5 <= self.flow_window <= self.size, "flow_window", f"{self.flow_window} is not usable", "5 to size")
+            _require(
+                5 <= self.flow_window <= self.size, "flow_window", f"{self.flow_window} is not usable", "5 to size"
+            )
 
 
 def recipe_hash(recipe: PrepareRecipe) -> str:

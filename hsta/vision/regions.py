@@ -25,8 +25,8 @@ def face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def still_mask(landmarks: np.ndarray, shape: tuple[int, int], interocular: float) -> np.ndarray:
     """(H, W) bool: the part of the face that expressions move least: nose, cheekbones, temples.
 
-    The face's outline without its rim (hair, background) and without wide margins about brows, eyes, mouth and chin, sized
-    by ``interocular``, the distance of the eye centres in pixels.
+    The face's outline without its rim (hair, background) and without wide margins about brows, eyes, mouth and chin,
+    sized by ``interocular``, the distance of the eye centres in pixels.
     """
     mask = cv2.erode(_hull(landmarks, FACE_OVAL, shape).astype(np.uint8), _disc(0.10 * interocular))
     for points, margin in ((RIGHT_EYE, 0.10), (LEFT_EYE, 0.10), (RIGHT_BROW, 0.14), (LEFT_BROW, 0.14), (LIPS, 0.26)):

@@ -19,9 +19,13 @@ def model_bytes(name: str, folder: Path = Path(__file__).parent) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise InputError("a model file of the package is missing", where=str(path), cure="install the package again") from None
+        raise InputError(
+            "a model file of the package is missing", where=str(path), cure="install the package again"
+        ) from None
     if hashlib.sha256(content).hexdigest() != MODEL_SHA256[name]:
         raise InputError(
-            "the model file has been changed: its SHA-256 is not the known one", where=str(path), cure="restore it from the repository"
+            "the model file has been changed: its SHA-256 is not the known one",
+            where=str(path),
+            cure="restore it from the repository",
         )
     return content
