@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hsta import storage
 from hsta.datasets.labels import label_classes
 from hsta.errors import InputError
 from hsta.model.config import PRESETS, HSTAConfig
+from hsta.training.fit import check_fits
 from hsta.training.recipe import Recipe
 from hsta.vision.recipe import PrepareRecipe
 from workflows import settings
@@ -48,32 +49,54 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
-    """How preparation is spread: actors (0: one a CPU), clips a shard, and the share of rejected clips that fails the command."""
+    """How preparation is spread, what a shard may hold, and what counts as failure.
+
+    ``actors``: one CPU each; 0 is one for each CPU of the cluster. ``min_actors``: the pool grows from these as the cluster does;
+    0 is all from the start. ``memory_mb``: what an actor reserves. ``clips_per_shard``, ``max_shard_mb`` (before compression): a
+    shard is closed before it would exceed either. ``max_rejected``: the share of rejected clips above which the command fails;
+    ``strict``: any rejected clip fails it. ``verify``: read finished shards again, and make damaged ones anew. ``force``: start
+    over.
+    """
 
     actors: int = 0
+    min_actors: int = 0
+    memory_mb: int = 800
     clips_per_shard: int = 4
+    max_shard_mb: int = 256
     max_rejected: float = 0.05
+    strict: bool = False
+    verify: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
         _require(self.actors >= 0, "prepare.actors", self.actors, "0 (one a CPU) or more")
+        most = self.actors or self.min_actors
+        _require(0 <= self.min_actors <= most, "prepare.min_actors", self.min_actors, "0 to prepare.actors")
+        _require(self.memory_mb >= 1, "prepare.memory_mb", self.memory_mb, "1 or more")
         _require(self.clips_per_shard >= 1, "prepare.clips_per_shard", self.clips_per_shard, "1 or more")
+        _require(self.max_shard_mb >= 1, "prepare.max_shard_mb", self.max_shard_mb, "1 or more")
         _require(0 <= self.max_rejected <= 1, "prepare.max_rejected", self.max_rejected, "a share from 0 to 1")
+        _require(not (self.verify and self.force), "prepare.verify", self.verify, "false with prepare.force: all is made anew")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """How clips are divided, and with which seeds each fold is trained.
 
-    ``test_subjects`` names the held-out subjects (``dataset/subject``) of protocol ``holdout``. ``shuffle_labels`` permutes the labels of the training clips of each fold: a run that must end at chance.
+    ``test_subjects`` names the held-out subjects (``dataset/subject``) of protocol ``holdout``. ``validation_subjects``:
+    so many of each fold's training subjects are not trained on; they decide which epoch's weights are scored.
+    ``shuffle_labels`` permutes the labels of the training clips of each fold: a run that must end at chance.
     """
 
     name: str = "loso"
     seeds: tuple[int, ...] = (0,)
     test_subjects: tuple[str, ...] = ()
+    validation_subjects: int = 0
     shuffle_labels: bool = False
 
     def __post_init__(self) -> None:
+        count = self.validation_subjects
+        _require(count >= 0, "protocol.validation_subjects", count, "0 (none) or more")
         _require(bool(self.seeds) and len(set(self.seeds)) == len(self.seeds), "protocol.seeds", self.seeds, "different numbers")
 
 
@@ -94,6 +117,22 @@ class Folds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """What each fold trains on first: another prepared set with the same label set, such as macro-expressions, without
+    the subjects that the fold tests or validates. The settings of ``train`` hold, but for ``epochs``, ``warmup_epochs``,
+    ``freeze`` and ``patience``: nothing is frozen, and the fold goes on from what would be scored after the last epoch."""
+
+    prepared: str
+    epochs: int
+    warmup_epochs: int = 5
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "pretrain.epochs", self.epochs, "1 or more")
+        rises = 0 <= self.warmup_epochs < self.epochs
+        _require(rises, "pretrain.warmup_epochs", self.warmup_epochs, "from 0 to below epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Synthetic:
     """The demo's clips: how many, and the seed they follow from."""
 
@@ -108,7 +147,7 @@ class Synthetic:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything a command needs to know. ``synthetic`` is given only for the demo."""
+    """Everything a command needs to know. ``synthetic`` is given only for the demo, ``pretrain`` only where there is any."""
 
     run: Run
     data: Data
@@ -118,12 +157,25 @@ class Config:
     train: Recipe
     protocol: Protocol
     folds: Folds
+    pretrain: Pretrain | None
     synthetic: Synthetic | None
+
+    def __post_init__(self) -> None:
+        check_fits(self.train, self.model, validates=self.protocol.validation_subjects > 0)
 
     @property
     def folder(self) -> str:
         """The run's folder, absolute path or URL."""
         return storage.join(storage.absolute(self.run.storage), self.run.name)
+
+    @property
+    def pretrain_recipe(self) -> Recipe | None:
+        """The recipe of pre-training, None where there is none."""
+        if self.pretrain is None:
+            return None
+        return replace(
+            self.train, epochs=self.pretrain.epochs, warmup_epochs=self.pretrain.warmup_epochs, patience=0, freeze=()
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -135,6 +187,8 @@ class Config:
         whole = settings.plain(self)
         science = {name: whole[name] for name in ("data", "vision", "model", "train", "protocol")}
         science["data"] = {name: whole["data"][name] for name in ("dataset", "label_set", "classes")}
+        if self.pretrain is not None:
+            science["pretrain"] = {name: whole["pretrain"][name] for name in ("epochs", "warmup_epochs")}
         return science
 
     def science_hash(self) -> str:
@@ -154,7 +208,8 @@ def load(url: str, assignments: Sequence[str] = ()) -> Config:
     values = settings.override(settings.read_yaml(url), assignments)
     for section in ("vision", "prepare", "train", "protocol", "folds"):
         values.setdefault(section, {})
-    values.setdefault("synthetic", None)
+    for section in ("pretrain", "synthetic"):
+        values.setdefault(section, None)
     model = dict(values.get("model") or {})
     preset = model.pop("preset", None)
     if preset is not None:

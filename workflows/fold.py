@@ -1,8 +1,9 @@
 """One fold, from its training clips to its scored held-out clips, in one of two executors around the same training function.
 
 ``inline`` trains in the trial's own process; ``trainer`` in the worker of a Ray Train run that the trial starts. Either way the
-training function receives the training clips alone. When its last epoch is over, the trial fetches the held-out clips, scores
-them once, and writes the fold's predictions.
+training function receives the training clips alone, inner validation and pre-training clips with them, none of them of
+a held-out subject. When its last epoch is over, the trial fetches the held-out clips, scores them once, and writes the
+fold's predictions.
 
 A fold keeps everything in ``<run>/folds/<name>``: ``checkpoint.pt`` while it trains, then ``model.pt``, ``history.json``,
 ``predictions.parquet`` and, last, ``done.json``. A fold with ``done.json`` is never trained again.
@@ -25,12 +26,19 @@ Key = tuple[str, str]  # (dataset, clip_id)
 
 @dataclass(frozen=True, kw_only=True)
 class FoldPlan:
-    """One model to train: the fold of the split, the seed, and the keys of the clips on either side."""
+    """One model to train: the fold of the split, the seed, and the keys of the clips in each role (`splits.Fold`)."""
 
     fold: str
     seed: int
     train: tuple[Key, ...]
     test: tuple[Key, ...]
+    validation: tuple[Key, ...] = ()
+    extra: tuple[Key, ...] = ()
+
+    @property
+    def learnt_from(self) -> tuple[Key, ...]:
+        """All clips that the training function receives: to train on, to choose the epoch by, and to pre-train on."""
+        return self.train + self.validation + self.extra
 
     @property
     def name(self) -> str:
@@ -40,7 +48,7 @@ class FoldPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldSettings:
-    """What all folds of a run share."""
+    """What all folds of a run share. ``pretrain`` is the recipe of training on the folds' extra clips first, if any."""
 
     folder: str
     science_hash: str
@@ -51,6 +59,7 @@ class FoldSettings:
     checkpoint_every: int
     cpus: int
     gpus: float
+    pretrain: Recipe | None = None
 
     def place(self, plan: FoldPlan, *names: str) -> str:
         """The URL of a file of the fold."""
@@ -76,38 +85,67 @@ def train_fold(settings: FoldSettings, plan: FoldPlan, parts: Sequence, report: 
     """The training function of both executors: all epochs of one fold, from its last checkpoint if there is one.
 
     Args:
-        parts: the training clips alone, as a list of ClipArrays.
-        report: called after every epoch with its figures.
+        parts: the clips of ``plan.learnt_from`` alone, as a list of ClipArrays.
+        report: called after every epoch with its figures. The epochs of pre-training count as the first ones.
     """
     import torch
 
     from hsta.training.arrays import concatenate, select
-    from hsta.training.loop import Trainer
+    from hsta.training.loop import Trainer, scored_weights
 
     torch.set_num_threads(settings.cpus)
-    arrays = select(concatenate(parts), plan.train)
-    labels = training_labels(arrays.labels, settings, plan)
+    everything = concatenate(parts)
     device = "cuda" if settings.gpus and torch.cuda.is_available() else "cpu"
-    trainer = Trainer(settings.model, settings.recipe, arrays, labels, seed=plan.seed, device=device)
-    history: list[dict] = []
+    state = _load_checkpoint(settings, plan)
+    history: list[dict] = state["history"] if state else []
+
+    def labelled(keys: Sequence[Key]) -> tuple:
+        arrays = select(everything, keys)
+        return arrays, training_labels(arrays.labels, settings, plan)
+
+    def run(trainer: Trainer, stage: str, *, epochs_before: int) -> dict:
+        if state and state["stage"] == stage:
+            trainer.load_state_dict(state)
+        while not trainer.finished:
+            result = {name: value for name, value in asdict(trainer.run_epoch()).items() if value is not None}
+            result["epoch"] += epochs_before
+            history.append(result)
+            if trainer.epoch % settings.checkpoint_every == 0 or trainer.finished:
+                facts = {"stage": stage, "history": history, "science_hash": settings.science_hash}
+                save_tensors(settings.place(plan, "checkpoint.pt"), {**trainer.state_dict(), **facts})
+            report(result)
+        return scored_weights(trainer.state_dict())
+
+    initial, epochs_before = None, 0
+    if settings.pretrain:
+        epochs_before = settings.pretrain.epochs
+        if not state or state["stage"] == "pretrain":
+            first = Trainer(settings.model, settings.pretrain, *labelled(plan.extra), seed=plan.seed, device=device)
+            initial = run(first, "pretrain", epochs_before=0)
+    trainer = Trainer(
+        settings.model,
+        settings.recipe,
+        *labelled(plan.train),
+        seed=plan.seed,
+        device=device,
+        validation=labelled(plan.validation) if plan.validation else None,
+        initial=initial,
+    )
+    run(trainer, "train", epochs_before=epochs_before)
+
+
+def _load_checkpoint(settings: FoldSettings, plan: FoldPlan) -> dict | None:
     checkpoint = settings.place(plan, "checkpoint.pt")
-    if storage.exists(checkpoint):
-        state = load_tensors(checkpoint)
-        if state.pop("science_hash") != settings.science_hash:
-            raise InputError("the checkpoint belongs to another configuration or to other clips", where=checkpoint, cure="delete it")
-        history = state.pop("history")
-        trainer.load_state_dict(state)
-    while trainer.epoch < settings.recipe.epochs:
-        result = asdict(trainer.run_epoch())
-        history.append(result)
-        if trainer.epoch % settings.checkpoint_every == 0 or trainer.epoch == settings.recipe.epochs:
-            facts = {"history": history, "science_hash": settings.science_hash}
-            save_tensors(checkpoint, {**trainer.state_dict(), **facts})
-        report(result)
+    if not storage.exists(checkpoint):
+        return None
+    state = load_tensors(checkpoint)
+    if state["science_hash"] != settings.science_hash:
+        raise InputError("the checkpoint belongs to another configuration or to other clips", where=checkpoint, cure="delete it")
+    return state
 
 
 def training_labels(labels: Sequence[str], settings: FoldSettings, plan: FoldPlan) -> list[int]:
-    """Class indices of the training clips; permuted among them where the run shuffles labels."""
+    """Class indices of clips in one training role; permuted among them where the run shuffles labels."""
     import numpy as np
 
     indices = [settings.classes.index(label) for label in labels]
@@ -117,20 +155,21 @@ def training_labels(labels: Sequence[str], settings: FoldSettings, plan: FoldPla
 
 
 def score_fold(settings: FoldSettings, plan: FoldPlan, held_out: Sequence, started: float) -> dict:
-    """Score the held-out clips with the model of the last epoch and write the fold's results; ``done.json`` comes last."""
+    """Score the held-out clips with the weights to be scored and write the fold's results; ``done.json`` comes last."""
     import torch
 
     from hsta.evaluation.predictions import write_predictions
     from hsta.model import HSTA
     from hsta.records import Prediction
     from hsta.training.arrays import concatenate, select
-    from hsta.training.loop import predict
+    from hsta.training.loop import predict, scored_weights
 
     checkpoint = settings.place(plan, "checkpoint.pt")
     state = load_tensors(checkpoint)
     device = "cuda" if settings.gpus and torch.cuda.is_available() else "cpu"
     model = HSTA(settings.model).to(device)
-    model.load_state_dict(state["model"])
+    weights = scored_weights(state)
+    model.load_state_dict(weights)
     arrays = select(concatenate(held_out), plan.test)
     probabilities = predict(model, settings.recipe, arrays)
     predictions = [
@@ -148,7 +187,7 @@ def score_fold(settings: FoldSettings, plan: FoldPlan, held_out: Sequence, start
     ]
     write_predictions(settings.place(plan, "predictions.parquet"), predictions, settings.classes)
     storage.write_json(settings.place(plan, "history.json"), state["history"])
-    save_tensors(settings.place(plan, "model.pt"), {"model": state["model"], "science_hash": settings.science_hash})
+    save_tensors(settings.place(plan, "model.pt"), {"model": weights, "science_hash": settings.science_hash})
     receipt = {
         "fold": plan.fold,
         "seed": plan.seed,
@@ -171,7 +210,7 @@ def run_fold(config: Mapping, *, settings: FoldSettings, plans: Mapping[str, Fol
     from ray import tune
 
     plan, started = plans[config["fold"]], time.time()
-    train, test = (_parts(data, keys) for keys in (plan.train, plan.test))
+    train, test = (_parts(data, keys) for keys in (plan.learnt_from, plan.test))
     if executor == "inline":
         train_fold(settings, plan, ray.get(train), tune.report)
     else:

@@ -21,70 +21,80 @@ import time
 from collections.abc import Mapping, Sequence
 
 from hsta import storage
-from hsta.datasets import shards
 from hsta.errors import InputError
 from hsta.evaluation import audit as auditing
 from hsta.evaluation import splits
-from hsta.records import Clip
 from workflows import command, engine, evaluate, report
 from workflows import config as configuration
 from workflows.config import Config
 from workflows.fold import FoldPlan, FoldSettings, done, run_fold
 from workflows.gather import gather
-from workflows.progress import Progress
+from workflows.prepared import PreparedSet, load_parts, open_set
 
 
 def run(config: Config) -> int:
     """Run the folds that are not done, then evaluate and report. Returns the exit status."""
-    root = storage.absolute(config.data.prepared)
-    card = shards.read_card(root)
+    prepared = open_set(config.data.prepared)
+    extra = open_set(config.pretrain.prepared) if config.pretrain else None
     storage.ensure_writable(config.folder)
     _claim(config)
-    index = shards.read_index(root).to_pylist()
-    clips = [shards.clip_from_row(row) for row in index]
-    protocol = config.protocol
-    split = splits.make_split(
-        clips, protocol.name, label_set=config.data.label_set, test_subjects=protocol.test_subjects
-    )
-    hashes = {(row["dataset"], row["clip_id"]): row["frames_sha256"] for row in index}
-    leakage = auditing.audit(split, clips, content_hashes=hashes)
-    print(leakage.summary(), flush=True)
-    leakage.raise_on_failure()
-    split.save(storage.join(config.folder, "split.json"))
-    storage.write_json(storage.join(config.folder, "audit.json"), leakage.to_dict())
-
+    split = _split(config, prepared, extra)
     plans = [
-        FoldPlan(fold=fold.name, seed=seed, train=fold.train, test=fold.test)
-        for seed in protocol.seeds
+        FoldPlan(
+            fold=fold.name, seed=seed, train=fold.train, test=fold.test, validation=fold.validation, extra=fold.extra
+        )
+        for seed in config.protocol.seeds
         for fold in split.folds
     ]
+    sets = [prepared, extra] if extra else [prepared]
     shared = FoldSettings(
         folder=config.folder,
-        science_hash=_science_hash(config, card),
+        science_hash=_science_hash(config, sets),
         model=config.model,
         recipe=config.train,
+        pretrain=config.pretrain_recipe,
         classes=config.classes,
-        shuffle_labels=protocol.shuffle_labels,
+        shuffle_labels=config.protocol.shuffle_labels,
         checkpoint_every=config.folds.checkpoint_every,
         cpus=config.folds.cpus,
         gpus=config.folds.gpus,
     )
     pending = [plan for plan in plans if done(shared, plan) is None]
-    pending.sort(key=lambda plan: -len(plan.train))
+    pending.sort(key=lambda plan: -len(plan.learnt_from))
     print(f"folds: {len(plans)} in all, {len(plans) - len(pending)} done -> {config.folder}", flush=True)
     failures: dict[str, str] = {}
     if pending:
         with engine.ray_session():
-            failures = _train(config, shared, card, root, clips, pending)
-    gather(config, shared, plans, card=card, failures=failures)
+            failures = _train(config, shared, sets, pending)
+    gather(config, shared, plans, card=prepared.card, failures=failures)
     status = evaluate.run(config)
     report.run(config)
     return status
 
 
-def _science_hash(config: Config, card: Mapping) -> str:
+def _split(config: Config, prepared: PreparedSet, extra: PreparedSet | None) -> splits.Split:
+    """Divide the clips and audit the division. Raises InputError, naming the clips, on any leak."""
+    protocol, more = config.protocol, extra.clips if extra else ()
+    split = splits.make_split(
+        prepared.clips,
+        protocol.name,
+        label_set=config.data.label_set,
+        test_subjects=protocol.test_subjects,
+        validation_subjects=protocol.validation_subjects,
+        extra=more,
+    )
+    content = {**prepared.content, **(extra.content if extra else {})}
+    leakage = auditing.audit(split, prepared.clips, content_hashes=content, extra=more)
+    print(leakage.summary(), flush=True)
+    leakage.raise_on_failure()
+    split.save(storage.join(config.folder, "split.json"))
+    storage.write_json(storage.join(config.folder, "audit.json"), leakage.to_dict())
+    return split
+
+
+def _science_hash(config: Config, sets: Sequence[PreparedSet]) -> str:
     """Hash of all that a fold's numbers follow from: the settings and the content of the prepared shards."""
-    content = [config.science_hash(), [shard["sha256"] for shard in card["shards"]]]
+    content = [config.science_hash(), *([shard["sha256"] for shard in prepared.card["shards"]] for prepared in sets)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -116,7 +126,7 @@ def _differences(before: Mapping, now: Mapping, path: str = "") -> list[str]:
 
 
 def _train(
-    config: Config, shared: FoldSettings, card: Mapping, root: str, clips: Sequence[Clip], pending: Sequence[FoldPlan]
+    config: Config, shared: FoldSettings, sets: Sequence[PreparedSet], pending: Sequence[FoldPlan]
 ) -> dict[str, str]:
     """Run the pending folds. Returns the cause of each that failed, by fold name."""
     from ray import tune
@@ -125,11 +135,10 @@ def _train(
 
     executor = _executor(config)
     slots = _slots(config, executor)
-    data = _load(config, card, root, clips)
-    print(
-        f"folds: {len(pending)} to train, {slots} at a time ({executor}), {config.folds.cpus} CPU and {config.folds.gpus:g} GPU each",
-        flush=True,
-    )
+    data = load_parts(sets, image_size=config.model.image_size, label_set=config.data.label_set)
+    each = f"{config.folds.cpus} CPU and {config.folds.gpus:g} GPU each"
+    print(f"folds: {len(pending)} to train, {slots} at a time ({executor}), {each}", flush=True)
+    epochs = config.train.epochs + (config.pretrain.epochs if config.pretrain else 0)
     plans = {plan.name: plan for plan in pending}
     trainable = tune.with_parameters(run_fold, settings=shared, plans=plans, data=data, executor=executor)
     if executor == "inline":
@@ -143,7 +152,7 @@ def _train(
         run_config=tune.RunConfig(
             name=f"tune-{int(time.time())}",
             storage_path=storage.join(config.folder, ".tune"),
-            callbacks=[FoldProgress(len(pending), config.train.epochs)],
+            callbacks=[FoldProgress(len(pending), epochs)],
             verbose=0,
         ),
     )
@@ -181,31 +190,6 @@ def _slots(config: Config, executor: str) -> int:
             cure="ask for less, or join a larger cluster",
         )
     return int(fits)
-
-
-def _load(config: Config, card: Mapping, root: str, clips: Sequence[Clip]) -> dict:
-    """Every subject's clips at the model's image size, once, in the object store: subject -> (keys, reference)."""
-    import ray
-
-    from hsta.training.arrays import load_arrays
-
-    by_subject: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for clip in clips:
-        by_subject.setdefault((clip.dataset, clip.subject), []).append((clip.dataset, clip.clip_id))
-    load = ray.remote(load_arrays)
-    size, labels = config.model.image_size, config.data.label_set
-    data = {
-        subject: (tuple(keys), load.remote(root, card, keys, image_size=size, label_set=labels))
-        for subject, keys in by_subject.items()
-    }
-    progress = Progress("load", len(data), "subjects")
-    waiting = [reference for _, reference in data.values()]
-    while waiting:
-        finished, waiting = ray.wait(waiting, timeout=1.0)
-        ray.get(finished)
-        progress.update(len(data) - len(waiting))
-    progress.close()
-    return data
 
 
 if __name__ == "__main__":

@@ -1,36 +1,49 @@
-"""One loop for every fold: train for a fixed number of epochs, then score once. No Ray, no files.
+"""One loop for every fold: train, then score once. No Ray, no files.
 
-The training set is all that `Trainer` ever sees; the held-out clips go to `predict`, after the last epoch.
+The training clips, and inner validation clips of other subjects where there are any, are all that `Trainer` ever sees;
+the held-out clips go to `predict`, after the last epoch.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 from hsta.errors import InputError
 from hsta.model import HSTA, HSTAConfig
 from hsta.training.arrays import ClipArrays
-from hsta.training.optimizer import scheduled_rate, parameter_groups
+from hsta.training.augment import draw_changes
+from hsta.training.ema import Ema
+from hsta.training.fit import check_fits
+from hsta.training.loss import labels_of, mean_loss, soft_targets, weight_tensor
+from hsta.training.mix import draw_mix, join
+from hsta.training.optimizer import freeze, parameter_groups, scheduled_rate
 from hsta.training.recipe import Recipe
 from hsta.training.resident import ResidentClips
+from hsta.training.selection import BestEpoch, validation_scores
+from hsta.training.transfer import to_device
+
+SCORING_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """What one epoch did: mean loss and accuracy over its training clips, last learning rate, seconds."""
+    """What one epoch did: mean loss and accuracy over its training clips, last learning rate, seconds; and, with inner
+    validation, UF1 and loss of what would be scored were this the last epoch, else None."""
 
     epoch: int
     loss: float
     accuracy: float
     lr: float
     seconds: float
+    validation_uf1: float | None = None
+    validation_loss: float | None = None
 
 
 class Trainer:
@@ -41,23 +54,50 @@ class Trainer:
         recipe: the training's.
         arrays: the training clips.
         labels: the class of each clip, one for each of ``arrays``, as an index below ``config.classes``.
-        seed: decides initial weights, order of clips, frames drawn, dropout.
+        seed: decides initial weights, order of clips, frames drawn, augmentation, dropout.
         device: where to train.
+        validation: inner validation clips and their labels, of subjects that are neither trained on nor tested. With
+            them the best epoch's weights are the ones to score.
+        initial: weights to start from, as `scored_weights` of another training gives them; None for random ones.
+
+    Raises:
+        InputError: labels that do not match, initial weights of another model, or a recipe that does not fit the model.
     """
 
     def __init__(
-        self, config: HSTAConfig, recipe: Recipe, arrays: ClipArrays, labels: Sequence[int], *, seed: int, device: str = "cpu"
+        self,
+        config: HSTAConfig,
+        recipe: Recipe,
+        arrays: ClipArrays,
+        labels: Sequence[int],
+        *,
+        seed: int,
+        device: str = "cpu",
+        validation: tuple[ClipArrays, Sequence[int]] | None = None,
+        initial: Mapping[str, Tensor] | None = None,
     ):
-        if len(labels) != len(arrays):
-            raise InputError(f"{len(labels)} labels for {len(arrays)} clips")
+        for clips, classes in filter(None, [(arrays, labels), validation]):
+            if len(classes) != len(clips):
+                raise InputError(f"{len(classes)} labels for {len(clips)} clips")
+        check_fits(recipe, config, validates=validation is not None)
         self.recipe, self.device, self.epoch = recipe, torch.device(device), 0
         torch.manual_seed(seed)
         self.model = HSTA(config).to(self.device)
-        self.clips = ResidentClips(arrays, config, motion_scale=recipe.motion_scale, device=self.device)
-        self._targets = torch.tensor(labels, device=self.device)
+        if initial is not None:
+            _start_from(self.model, initial)
+        freeze(self.model, recipe.freeze)
+        self._forward = torch.compile(self.model, dynamic=False) if recipe.compile else self.model
+        self._ema = Ema(self.model, recipe.ema) if recipe.ema else None
+        self.clips = resident_clips(arrays, config, recipe, self.device)
+        self._validation = None
+        if validation is not None:
+            self._validation = resident_clips(validation[0], config, recipe, self.device), list(validation[1])
+        self._best = BestEpoch()
+        self._targets = torch.tensor(labels)
         self._draw = torch.Generator().manual_seed(seed)
         counts = np.bincount(labels, minlength=config.classes)
         self._weights = torch.tensor(1.0 / counts[np.asarray(labels)])
+        self._class_weights = weight_tensor(labels, config.classes, self.device) if recipe.class_weights else None
         self._optimizer = torch.optim.AdamW(
             parameter_groups(self.model, weight_decay=recipe.weight_decay, layer_decay=recipe.layer_decay),
             lr=recipe.base_lr * recipe.batch_size / 256,
@@ -71,6 +111,12 @@ class Trainer:
         """Full batches in the training set, one at least."""
         return max(1, len(self.clips) // self.recipe.batch_size)
 
+    @property
+    def finished(self) -> bool:
+        """All epochs are done, or inner validation has waited for a better one as long as the recipe's patience."""
+        waited = self.recipe.patience and self.epoch - self._best.epoch >= self.recipe.patience
+        return bool(waited) or self.epoch >= self.recipe.epochs
+
     def run_epoch(self) -> EpochResult:
         """Train one epoch. Raises FloatingPointError when the loss is no longer finite."""
         started = time.perf_counter()
@@ -80,28 +126,22 @@ class Trainer:
         order = self._order()
         for step, rows_B in enumerate(order):
             lr = self._set_learning_rate(self.epoch * self.steps_per_epoch + step)
-            places_BT = torch.rand(len(rows_B), self.model.config.frames, generator=self._draw)
-            mirror_B = torch.rand(len(rows_B), generator=self._draw) < self.recipe.flip if self.recipe.flip else None
-            video, special = self.clips.batch(rows_B, places_BT=places_BT, mirror_B=mirror_B)
-            target_B = self._targets[rows_B.to(self.device, non_blocking=True)]
-            with autocast(self.device, self.recipe.precision):
-                logits_BK = self.model(video, special)
-                loss = F.cross_entropy(logits_BK.float(), target_B)
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self._optimizer.step()
-            loss_sum += loss.detach()
-            correct += (logits_BK.detach().argmax(1) == target_B).float().mean()
+            loss, right = self._step(rows_B)
+            loss_sum += loss
+            correct += right
         self.epoch += 1
-        mean_loss = loss_sum.item() / len(order)  # the one point where the host waits for the device
-        if not np.isfinite(mean_loss):
-            raise FloatingPointError(f"the loss of epoch {self.epoch} is {mean_loss}")
+        mean = loss_sum.item() / len(order)  # the one point where the host waits for the device
+        if not np.isfinite(mean):
+            raise FloatingPointError(f"the loss of epoch {self.epoch} is {mean}")
+        uf1, validation_loss = self._validate()
         return EpochResult(
             epoch=self.epoch,
-            loss=mean_loss,
+            loss=mean,
             accuracy=correct.item() / len(order),
             lr=lr,
             seconds=time.perf_counter() - started,
+            validation_uf1=uf1,
+            validation_loss=validation_loss,
         )
 
     def state_dict(self) -> dict:
@@ -109,6 +149,8 @@ class Trainer:
         return {
             "epoch": self.epoch,
             "model": self.model.state_dict(),
+            "ema": self._ema.state_dict() if self._ema else None,
+            "best": self._best.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "draw": self._draw.get_state(),
             "random": torch.get_rng_state(),
@@ -119,13 +161,68 @@ class Trainer:
         """Go on from a `state_dict`."""
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
+        if self._ema:
+            self._ema.load_state_dict(state["ema"])
+        self._best.load_state_dict(state["best"], self.device)
         self._optimizer.load_state_dict(state["optimizer"])
         self._draw.set_state(state["draw"].cpu())
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
 
-    def _order(self) -> list[torch.Tensor]:
+    def _step(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Learn from a batch. Returns its mean loss and its share of right answers, on the device: nobody waits."""
+        video, special, target = self._batch(rows_B)
+        self._optimizer.zero_grad(set_to_none=True)
+        figures = []
+        for part in _parts(len(rows_B), self.recipe.accumulate):
+            of_part = (x if x is None else x[part] for x in (video, special, target))
+            figures.append(self._gradients(*of_part, share=(part.stop - part.start) / len(rows_B)))
+        if self.recipe.clip_grad:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
+        self._optimizer.step()
+        if self._ema:
+            self._ema.update(self.model)
+        loss, right = (sum(values) for values in zip(*figures))
+        return loss, right
+
+    def _batch(self, rows_B: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """Video, special data and targets of a step, on the device. A seed fixes the order of the draws."""
+        recipe, config = self.recipe, self.model.config
+        places_BT = torch.rand(len(rows_B), config.frames, generator=self._draw)
+        changes = draw_changes(recipe, len(rows_B), self._draw)
+        pair_B2 = torch.rand(len(rows_B), 2, generator=self._draw) if config.special == "random_pair" else None
+        video, special = self.clips.batch(rows_B, places_BT=places_BT, pair_B2=pair_B2, changes=changes)
+        target = to_device(self._targets[rows_B], self.device)
+        mixes = recipe.mixup > 0 or recipe.cutmix > 0
+        if mixes or recipe.label_smoothing or recipe.class_weights:
+            target = soft_targets(target, config.classes, recipe.label_smoothing)
+        if mixes:
+            drawn = draw_mix(recipe.mixup, recipe.cutmix, len(rows_B), self._draw)
+            video, special, target = join(drawn, video, special, target)
+        return video, special, target
+
+    def _gradients(
+        self, video: Tensor | None, special: Tensor | None, target: Tensor, *, share: float
+    ) -> tuple[Tensor, Tensor]:
+        """Add the gradients of a part, a ``share`` of the batch. Returns what it adds to the step's figures."""
+        with autocast(self.device, self.recipe.precision):
+            logits_BK = self._forward(video, special)
+            loss = mean_loss(logits_BK, target, self._class_weights) * share
+        loss.backward()
+        right = (logits_BK.detach().argmax(1) == labels_of(target)).float().mean()
+        return loss.detach(), right * share
+
+    def _validate(self) -> tuple[float | None, float | None]:
+        if self._validation is None:
+            return None, None
+        clips, labels = self._validation
+        model = self._ema.model if self._ema else self.model
+        uf1, loss = validation_scores(_probabilities(model, clips, self.recipe.precision, SCORING_BATCH), labels)
+        self._best.consider(self.epoch, uf1, loss, model)
+        return uf1, loss
+
+    def _order(self) -> list[Tensor]:
         wanted = self.steps_per_epoch * self.recipe.batch_size
         if self.recipe.balanced:
             rows = torch.multinomial(self._weights, wanted, replacement=True, generator=self._draw)
@@ -143,23 +240,35 @@ class Trainer:
             peak=recipe.base_lr,
             final=recipe.min_lr,
         )
-        for group, scale in zip(self._optimizer.param_groups, self._scale.tolist()):
+        for group, scale in zip(self._optimizer.param_groups, self._scale.tolist(), strict=True):
             group["lr"] = lr * scale
         return lr
 
 
-@torch.inference_mode()
-def predict(model: HSTA, recipe: Recipe, arrays: ClipArrays, *, batch_size: int = 32) -> np.ndarray:
-    """Class probabilities of some clips, (N, classes) float64. Deterministic: the middle frame of each stretch, no dropout."""
-    model.eval()
+def scored_weights(state: Mapping) -> dict[str, Tensor]:
+    """The weights to score, of a `Trainer.state_dict`: the best epoch's where there was inner validation, else the
+    running mean's where there is one, else the last step's."""
+    if state["best"] is not None:
+        return state["best"]["weights"]
+    return state["ema"]["weights"] if state["ema"] is not None else state["model"]
+
+
+def predict(model: HSTA, recipe: Recipe, arrays: ClipArrays, *, batch_size: int = SCORING_BATCH) -> np.ndarray:
+    """Class probabilities of some clips, (N, classes) float64. Deterministic: middle frames, nothing is drawn."""
     device = next(model.parameters()).device
-    clips = ResidentClips(arrays, model.config, motion_scale=recipe.motion_scale, device=device)
-    parts = []
-    for rows_B in torch.arange(len(clips)).split(batch_size):
-        with autocast(device, recipe.precision):
-            logits_BK = model(*clips.batch(rows_B))
-        parts.append(logits_BK.double().softmax(1).cpu())
-    return torch.cat(parts).numpy()
+    return _probabilities(model, resident_clips(arrays, model.config, recipe, device), recipe.precision, batch_size)
+
+
+def resident_clips(arrays: ClipArrays, config: HSTAConfig, recipe: Recipe, device: torch.device) -> ResidentClips:
+    """Clips as the recipe wants them kept and shown."""
+    return ResidentClips(
+        arrays,
+        config,
+        motion_scale=recipe.motion_scale,
+        device=device,
+        padding=recipe.padding,
+        resident=recipe.resident,
+    )
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
@@ -167,3 +276,35 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     if precision == "bf16" or (precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+@torch.inference_mode()
+def _probabilities(model: HSTA, clips: ResidentClips, precision: str, batch_size: int) -> np.ndarray:
+    model.eval()
+    device = next(model.parameters()).device
+    parts = []
+    for rows_B in torch.arange(len(clips)).split(batch_size):
+        with autocast(device, precision):
+            logits_BK = model(*clips.batch(rows_B))
+        parts.append(logits_BK.double().softmax(1).cpu())
+    return torch.cat(parts).numpy()
+
+
+def _parts(rows: int, count: int) -> list[slice]:
+    """A batch of ``rows`` clips in ``count`` parts of equal size, the last one smaller where they do not divide."""
+    size = -(-rows // count)
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+def _start_from(model: HSTA, weights: Mapping[str, Tensor]) -> None:
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    wrong = [name for name in {**own, **given} if own.get(name) != given.get(name)]
+    if wrong:
+        named = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        raise InputError(
+            f"the initial weights are of another model: {named} missing, unknown or of another shape",
+            where="initial",
+            cure="pre-train with the same model settings",
+        )
+    model.load_state_dict(weights)

@@ -1,17 +1,25 @@
-"""Optimiser groups and schedule of the published recipe: layer-wise learning rate decay counted per HSTA block."""
+"""What learns, and how fast: frozen parts, layer-wise learning rate decay counted per HSTA block, and the schedule."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import nn
+
+
+def freeze(model: nn.Module, parts: Sequence[str]) -> None:
+    """Keep some parts as they are, by names such as ``blocks.0`` (`hsta.training.fit.freezable`)."""
+    for name, parameter in model.named_parameters():
+        if any(name == part or name.startswith(part + ".") for part in parts):
+            parameter.requires_grad_(False)
 
 
 def parameter_groups(model: nn.Module, *, weight_decay: float, layer_decay: float) -> list[dict]:
     """AdamW's groups: one for each depth, with and without weight decay.
 
-    The head and the final norms learn at the full rate, block k of K (from 0) at ``layer_decay ** (K - k)``, patch embeddings
-    and class tokens at ``layer_decay ** (K + 1)``. One-dimensional tensors and class tokens do not decay.
+    The head and the final norms learn at the full rate, block k of K (from 0) at ``layer_decay ** (K - k)``, patch
+    embeddings and class tokens at ``layer_decay ** (K + 1)``. One-dimensional tensors and class tokens do not decay.
 
     Returns:
         dicts with ``params, weight_decay, lr_scale``.
@@ -40,7 +48,7 @@ def _depth_of(name: str, depth: int) -> int:
 
 
 def scheduled_rate(step: int, *, total: int, warmup: int, peak: float, final: float) -> float:
-    """The learning rate at a step: linear from 0 over ``warmup`` steps, then a half cosine from ``peak`` to ``final``."""
+    """The learning rate at a step: linear from 0 over ``warmup`` steps, then a cosine from ``peak`` to ``final``."""
     if step < warmup:
         return peak * step / warmup
     progress = (step - warmup) / max(1, total - warmup - 1)

@@ -1,5 +1,7 @@
 """Clips as arrays. If these fail, a model trains on frames or labels of other clips, or on flow in the wrong unit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -50,10 +52,18 @@ def test_a_selection_is_what_building_it_alone_gives(prepared):
 
 
 def test_nothing_to_select_or_load_is_an_error(prepared):
-    with pytest.raises(InputError):
-        select(build(prepared), [("mine", "other")])
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="1 of the 2 clips named are not here: mine/other"):
+        select(build(prepared), [("mine", "c1"), ("mine", "other")])
+    with pytest.raises(InputError, match="none named"):
+        select(build(prepared), [])
+    with pytest.raises(InputError, match="no clips to load"):
         build([])
+
+
+def test_clips_prepared_with_different_flow_are_not_put_together(prepared):
+    other = dataclasses.replace(prepared[0], flow=prepared[0].flow[:1], flow_pairs=("onset-apex",))
+    with pytest.raises(InputError, match="(?s)different flow fields.*one recipe"):
+        concatenate([build(prepared[1:]), build([other])])
 
 
 def test_a_missing_label_is_named(prepared):
