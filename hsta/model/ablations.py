@@ -34,7 +34,7 @@ def _with(**settings: object) -> Callable[[HSTAConfig], HSTAConfig]:
 
 
 def swapped(config: HSTAConfig) -> HSTAConfig:
-    """The special data through the video branch's patches, width, heads and layers, and the video through the special's."""
+    """The special data through the video branch's patches, width, heads and layers, and the other way round."""
     return replace(
         config,
         patch_sizes=config.patch_sizes[::-1],

@@ -1,7 +1,7 @@
 """What a model looked at: CSTA's weights on patches, and a rollout of attention back to pixels.
 
-Everything is computed by a separate walk through the model; its own forward pass forms no attention matrix and knows nothing
-of this. The matrices take memory: use batches of a few clips.
+Everything is computed by a separate walk through the model; its own forward pass forms no attention matrix and knows
+nothing of this. The matrices take memory: use batches of a few clips.
 
 Shape letters as in hsta.py, with P patches, and t, h, w their grid (time, height, width).
 """
@@ -22,12 +22,13 @@ class AttentionMaps:
     """Attention of a batch, by branch looked at.
 
     Attributes:
-        csta: (B, K, H, t, h, w), the weight that CSTA's query puts on each patch of this branch, by block and head. The query
-            is the other branch's class token. Over the patches the weights sum to one less ``csta_self``. Empty without CSTA.
+        csta: (B, K, H, t, h, w), the weight that CSTA's query puts on each patch of this branch, by block and head. The
+            query is the other branch's class token. Over the patches the weights sum to one less ``csta_self``. Empty
+            without CSTA.
         csta_self: (B, K, H), the weight the query keeps for itself.
-        rollout: (B, t, H, W), how much of the tokens that the classifier reads comes from each patch of this branch: a map for
-            the frames of each tubelet, the patch's share on every one of its pixels, zero on pixels that no patch covers. The
-            shares of all patches of all branches, and of the class tokens, sum to one.
+        rollout: (B, t, H, W), how much of the tokens that the classifier reads comes from each patch of this branch: a
+            map for the frames of each tubelet, the patch's share on every one of its pixels, zero on pixels that no
+            patch covers. The shares of all patches of all branches, and of the class tokens, sum to one.
     """
 
     csta: dict[str, Tensor]
@@ -39,9 +40,10 @@ class AttentionMaps:
 def attention(model: HSTA, video: Tensor | None, special: Tensor | None) -> AttentionMaps:
     """Attention maps of a batch, as in evaluation (no dropout). The model is left in the mode it was in.
 
-    The rollout is that of Abnar and Zuidema (arXiv 2005.00928), taken through both branches: a USTA layer mixes tokens by half
-    its mean attention over heads and half the identity, for its residual; CSTA mixes a class token likewise with the other
-    branch's patches. What the classifier reads is averaged over branches. Without CSTA it is the rollout over USTA alone.
+    The rollout is that of Abnar and Zuidema (arXiv 2005.00928), taken through both branches: a USTA layer mixes tokens
+    by half its mean attention over heads and half the identity, for its residual; CSTA mixes a class token likewise
+    with the other branch's patches. What the classifier reads is averaged over branches. Without CSTA it is the rollout
+    over USTA alone.
 
     Args:
         video, special: as for the model.
@@ -75,7 +77,7 @@ def _walk(model: HSTA, tokens: dict[str, Tensor]) -> AttentionMaps:
         class_share = {}
         for name, csta in block.csta.items():
             partner = PARTNER[name]
-            _, _, weight_BHL = csta.attend(tokens[name][:, 0], tokens[partner][:, 1:])
+            *_, weight_BHL = csta.attend(tokens[name][:, :1], tokens[partner][:, 1:])
             seen[partner].append(weight_BHL)
             class_share[name] = _csta_share(weight_BHL, share[name], share[partner])
         for name, row_BS in class_share.items():
@@ -95,7 +97,7 @@ def _walk(model: HSTA, tokens: dict[str, Tensor]) -> AttentionMaps:
 
 
 def _initial_shares(tokens: dict[str, Tensor]) -> dict[str, Tensor]:
-    """(B, L, S) for each branch: how much of each of its tokens comes from each source, S being all tokens of all branches."""
+    """(B, L, S) for each branch: how much of each of its tokens comes from each of S sources, all tokens there are."""
     lengths = [x_BLD.shape[1] for x_BLD in tokens.values()]
     one = next(iter(tokens.values()))
     sources_SS = torch.eye(sum(lengths), device=one.device, dtype=one.dtype)
@@ -107,7 +109,7 @@ def _usta_share(weight_BHLL: Tensor, share_BLS: Tensor) -> Tensor:
 
 
 def _csta_share(weight_BHL: Tensor, own_BLS: Tensor, partner_BLS: Tensor) -> Tensor:
-    """(B, S) of the new class token: half itself, half what the query saw, which is itself and the partner's patches."""
+    """(B, S) of the new class token: half itself, half what the query saw (itself and the partner's patches)."""
     itself_BS = own_BLS[:, 0]
     seen_B1L = weight_BHL.mean(1)[:, None]
     seen_BS = seen_B1L[:, :, 0] * itself_BS + (seen_B1L[:, :, 1:] @ partner_BLS[:, 1:])[:, 0]

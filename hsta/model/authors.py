@@ -1,13 +1,14 @@
 """The authors' checkpoints, in and out: their tensor names and shapes against this project's.
 
-The public code of arXiv 2405.03202 numbers branches 0 (special) and 1 (video), stores the patch embedding as a Conv3d and class
-tokens with two leading axes of 1. Positions are in neither state dict.
+The public code of arXiv 2405.03202 numbers branches 0 (special) and 1 (video), stores the patch embedding as a Conv3d
+and class tokens with two leading axes of 1. Positions are in neither state dict.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -65,7 +66,10 @@ def authors_shapes(model: HSTA) -> dict[str, tuple[int, ...]]:
 
 def authors_state_dict(model: HSTA) -> dict[str, Tensor]:
     """The model's tensors (shared, not copied) under the authors' names and in their shapes."""
-    return {authors_name(name): value.reshape(_authors_shape(model, name, value)) for name, value in model.state_dict().items()}
+    return {
+        authors_name(name): value.reshape(_authors_shape(model, name, value))
+        for name, value in model.state_dict().items()
+    }
 
 
 def load_authors_state_dict(model: HSTA, state_dict: Mapping[str, Tensor], *, where: str = "state dict") -> None:
@@ -90,38 +94,46 @@ def load_authors_state_dict(model: HSTA, state_dict: Mapping[str, Tensor], *, wh
         raise InputError(
             "\n  ".join([f"{len(wrong)} tensors do not fit the model:", *wrong]),
             where=where,
-            cure="make the configuration match the checkpoint (depths, widths, patch sizes, frames of a tubelet, classes, head)",
+            cure="make the configuration match the checkpoint: depths, widths, patch sizes, special data, classes",
         )
     ours = model.state_dict()
     model.load_state_dict({name: state_dict[authors_name(name)].reshape(value.shape) for name, value in ours.items()})
 
 
 def load_authors_checkpoint(model: HSTA, path: str | os.PathLike) -> None:
-    """Load a checkpoint file in the authors' format: a state dict, or a mapping that holds one under "model" or "module".
+    """Load a checkpoint file in the authors' format: a state dict, or a mapping that holds one under "model" or
+    "module".
 
-    Only tensors and plain containers are read; a file that would have to be unpickled, and so could run code, is refused.
+    Only tensors and plain containers are read; a file that would have to be unpickled, and so could run code, is
+    refused.
 
     Raises:
         InputError: no such file, not a checkpoint, a file that needs unpickling, or tensors that do not fit the model.
     """
     where = os.fspath(path)
     try:
-        content = torch.load(where, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on files it then refuses
+            content = torch.load(where, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=where, cure="check the path") from None
     except pickle.UnpicklingError as error:
         raise InputError(
             f"holds more than tensors, and reading it could run code that came with it ({_first_line(error)})",
             where=where,
-            cure="where you trust it, load it once yourself and save again only its state dict: torch.save(checkpoint['model'], path)",
+            cure="if you trust it, load it yourself and save only its state dict, torch.save(content['model'], path)",
         ) from None
     except (RuntimeError, EOFError, ValueError) as error:
-        raise InputError(f"is not a PyTorch checkpoint ({_first_line(error)})", where=where, cure="check the file") from None
+        raise InputError(
+            f"is not a PyTorch checkpoint ({_first_line(error)})", where=where, cure="check the file"
+        ) from None
     for key in CHECKPOINT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
-        raise InputError(f"holds a {type(content).__name__}, not a state dict", where=where, cure="save model.state_dict()")
+        raise InputError(
+            f"holds a {type(content).__name__}, not a state dict", where=where, cure="save model.state_dict()"
+        )
     load_authors_state_dict(model, content, where=where)
 
 

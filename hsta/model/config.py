@@ -21,6 +21,7 @@ class BranchGeometry:
     """One branch in numbers.
 
     Attributes:
+        name: "special" or "video".
         items: frames (video) or pictures (special) taken in.
         channels: channels of each.
         depth: items in a tubelet; a patch token is a tubelet of depth x patch x patch pixels.
@@ -32,6 +33,7 @@ class BranchGeometry:
         lost: rows at the bottom, and columns at the right, that no tubelet covers.
     """
 
+    name: str
     items: int
     channels: int
     depth: int
@@ -60,12 +62,12 @@ class BranchGeometry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HSTAConfig:
-    """An HSTA model (arXiv 2405.03202). The defaults are the published base model: 224 px, K = 4, [N, M] = [1, 2], T = 6.
+    """An HSTA model (arXiv 2405.03202); by default the published base: 224 px, K = 4, [N, M] = [1, 2], T = 6.
 
-    The published geometry does not see the whole picture: 224 is no multiple of the special branch's 12 px patches, so its
-    last 8 rows and columns fall away. ``PRESETS["base_lossless"]`` (patches of 14 and 16) and ``PRESETS["base_lossless_240"]``
-    (240 px) lose nothing; ``geometry(branch).lost`` and ``describe`` say what a configuration loses. Tubelets take two frames
-    each, so an odd T is refused instead of dropping its last frame.
+    The published geometry does not see the whole picture: 224 is no multiple of the special branch's 12 px patches, so
+    its last 8 rows and columns fall away. ``PRESETS["base_lossless"]`` (patches of 14 and 16) and
+    ``PRESETS["base_lossless_240"]`` (240 px) lose nothing; ``geometry(branch).lost`` and ``describe`` say what a
+    configuration loses. Tubelets take two frames each, so an odd T is refused instead of dropping its last frame.
 
     Attributes:
         image_size: height and width of every frame, pixels.
@@ -77,15 +79,15 @@ class HSTAConfig:
         blocks: K.
         frames: T, frames of the video branch, even.
         classes: classes to tell apart.
-        head: what the classifier sees of each branch: "cls" its class token, "cls_last" also its last patch token, "mean" the
-            mean of all its tokens.
+        head: what the classifier sees of each branch: "cls" its class token, "cls_last" also its last patch token,
+            "mean" the mean of all its tokens.
         dropout: after adding positions, on the projections of USTA and CSTA, and twice in the MLP.
-        drop_path: chance of skipping a residual of USTA for a clip in training, rising linearly from 0 at the first layer to this at
-            the last; see `drop_path_rate`.
+        drop_path: chance of skipping a residual of USTA for a clip in training, rising linearly from 0 at the first
+            layer to this at the last; see `drop_path_rate`.
         special: the special branch's data, a name of ``hsta.model.special.SPECIAL``.
         fusion: "csta", or "none" for USTA only.
-        branches: "both", or the one branch there is; the settings of the other are then unused. A single branch has nothing to
-            attend over, so it takes fusion "none".
+        branches: "both", or the one branch there is; the settings of the other are then unused. A single branch has
+            nothing to attend over, so it takes fusion "none".
 
     Raises:
         InputError: a value out of range, or settings that do not fit together.
@@ -123,7 +125,12 @@ class HSTAConfig:
             _require_count(name, getattr(self, name), least)
         for name in ("special_layers", "video_layers"):
             _require_count(name, getattr(self, name), 0)
-        for name, known in (("head", HEADS), ("special", tuple(SPECIAL)), ("fusion", FUSIONS), ("branches", ("both", *BRANCHES))):
+        for name, known in (
+            ("head", HEADS),
+            ("special", tuple(SPECIAL)),
+            ("fusion", FUSIONS),
+            ("branches", ("both", *BRANCHES)),
+        ):
             value = getattr(self, name)
             _require(value in known, name, f"'{value}' is not known", f"use one of {', '.join(known)}")
         for name in ("dropout", "drop_path"):
@@ -166,7 +173,7 @@ class HSTAConfig:
             _require(
                 self.fusion == "csta" or min(self.special_layers, self.video_layers) > 0,
                 "fusion",
-                "without CSTA, a branch without USTA layers ends as it began: its class token would be the same for every clip",
+                "without CSTA, a branch without USTA layers has no attention at all: its class token knows no clip",
                 "give both branches USTA layers, or use fusion: csta",
             )
             return
@@ -204,6 +211,7 @@ class HSTAConfig:
         )
         side, lost = divmod(self.image_size, self.patch_sizes[index])
         return BranchGeometry(
+            name=branch,
             items=items,
             channels=channels,
             depth=depth,
@@ -216,11 +224,12 @@ class HSTAConfig:
         )
 
     def drop_path_rate(self, block: int, layer: int) -> float:
-        """Chance of skipping a residual in USTA layer ``layer`` of block ``block`` (both from 0), the same for both branches.
+        """Chance of skipping a residual in USTA layer ``layer`` of block ``block`` (both from 0), the same for both
+        branches.
 
         The rate rises linearly over the deeper branch: of the K x max(N, M) places, layer l of block k takes place
-        k x max(N, M) + l. With N <= M this is the published schedule, over the video branch's depth. With N > M it runs over
-        the special branch's instead (the authors' code then silently switches drop path off).
+        k x max(N, M) + l. With N <= M this is the published schedule, over the video branch's depth. With N > M it runs
+        over the special branch's instead (the authors' code then silently switches drop path off).
         """
         deepest = max(self.geometry(name).layers for name in self.branch_names)
         places = self.blocks * deepest
@@ -234,7 +243,9 @@ def _require(fits: bool, name: str, problem: str, cure: str) -> None:
 
 def _require_count(name: str, value: object, least: int) -> None:
     fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    _require(fits, name, f"{value!r} is not a whole number of at least {least}", f"give a whole number of at least {least}")
+    _require(
+        fits, name, f"{value!r} is not a whole number of at least {least}", f"give a whole number of at least {least}"
+    )
 
 
 PRESETS: dict[str, HSTAConfig] = {

@@ -1,12 +1,13 @@
 """A configuration in numbers: shapes, tokens, parameters and multiply-accumulates (MACs) of every stage. No torch.
 
-MACs are counted for one clip's forward pass: every matrix product, nothing for norms, softmax, activations and additions.
+MACs are those of one clip's forward pass: every matrix product, and nothing for norms, softmax and activations.
 
-- USTA layer of L tokens of width D: 12 L D^2 for its five matrices (query, key, value, projection, MLP of 4 D) and 2 L^2 D for
-  scores and weighted sum.
-- CSTA from a branch of width D onto L tokens (class token included) of width E: 2 D E to enter and leave, 2 E^2 for query and
-  output. The published computation forms keys and values, 2 L E^2, then 2 L E for scores and sum. This project's forms none:
-  2 E^2 to fold the key matrix into the query and apply the value matrix to the sum, 2 H L E for scores and sum of H heads.
+- USTA layer of L tokens of width D: 12 L D^2 for its matrices (query, key, value, projection, MLP of 4 D) and
+  2 L^2 D for scores and weighted sum.
+- CSTA from a branch of width D onto L tokens (class token included) of width E: 2 D E to enter and leave, 2 E^2 for
+  query and output. The published computation forms keys and values, 2 L E^2, then 2 L E for scores and sum. This
+  project's forms none: 2 E^2 to fold the key matrix into the query and apply the value matrix to the sum, 2 H L E for
+  scores and sum of H heads.
 
 The first way gives the published figures, and is listed as ``published_macs`` beside what this project computes.
 """
@@ -68,7 +69,9 @@ class Description:
         rows += [(s.name, s.shape, f"{s.parameters:,}", _giga(s.macs), _giga(s.published_macs)) for s in self.stages]
         rows.append(("total", "", f"{self.parameters:,}", _giga(self.macs), _giga(self.published_macs)))
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
-        lines = ["  ".join([r[0].ljust(widths[0]), r[1].ljust(widths[1]), *map(str.rjust, r[2:], widths[2:])]) for r in rows]
+        lines = [
+            "  ".join([r[0].ljust(widths[0]), r[1].ljust(widths[1]), *map(str.rjust, r[2:], widths[2:])]) for r in rows
+        ]
         rule = "-" * len(lines[0])
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *self.notes])
 
@@ -80,7 +83,9 @@ def describe(config: HSTAConfig) -> Description:
     for name, g in sides.items():
         macs = g.patches * g.patch_inputs * g.width
         grid = " x ".join(map(str, g.grid))
-        stages.append(_stage(f"patches, {name}", f"{grid} = {g.patches} x {g.width}", (g.patch_inputs + 1) * g.width, macs))
+        stages.append(
+            _stage(f"patches, {name}", f"{grid} = {g.patches} x {g.width}", (g.patch_inputs + 1) * g.width, macs)
+        )
         stages.append(_stage(f"class token, {name}", f"{g.tokens} x {g.width}", g.width, 0))
     for name, g in sides.items():
         layers = config.blocks * g.layers
@@ -102,7 +107,9 @@ def describe(config: HSTAConfig) -> Description:
     stages.append(_stage("norms", str(width), 2 * width, 0))
     inputs, classes = config.head_inputs, config.classes
     stages.append(_stage(f"head, {config.head}", str(classes), (inputs + 1) * classes, inputs * classes))
-    return Description(stages=tuple(stages), tokens={name: g.tokens for name, g in sides.items()}, notes=tuple(_notes(config)))
+    return Description(
+        stages=tuple(stages), tokens={name: g.tokens for name, g in sides.items()}, notes=tuple(_notes(config))
+    )
 
 
 def usta_parameters(g: BranchGeometry) -> int:
@@ -135,8 +142,10 @@ def _notes(config: HSTAConfig) -> list[str]:
     notes = []
     for name in config.branch_names:
         if lost := config.geometry(name).lost:
-            notes.append(f"The {name} branch does not see the last {lost} rows and columns: {config.image_size} px is no multiple of "
-                         f"its {config.geometry(name).patch} px patches.")
+            notes.append(
+                f"The {name} branch does not see the last {lost} rows and columns: {config.image_size} px is "
+                f"no multiple of its {config.geometry(name).patch} px patches."
+            )
     if config.fusion == "csta":
         frozen = config.blocks * sum(config.geometry(name).width for name in BRANCHES)
         notes.append(f"Of the parameters, {frozen:,} are CSTA key biases, which cancel in the softmax and never learn.")

@@ -1,7 +1,7 @@
 """HSTA: Hierarchical Space-Time Attention (arXiv 2405.03202), to be read from top to bottom.
 
-A clip comes in as a video, T frames sampled from onset to offset, and as special data, such as its onset and apex frames.
-Each has a branch of its own: a small one for the special data, a large one for the video. K blocks follow one another:
+A clip comes in as a video, T frames sampled from onset to offset, and as special data, such as its onset and apex
+frames. Each has a branch of its own, the special data a small one, the video a large one. K blocks follow one another:
 
     HSTA block = N layers of USTA on the special branch, M layers of USTA on the video branch, then CSTA between them
     USTA, Unimodal Space-Time Attention:   every token of a branch attends to every token of that branch
@@ -9,7 +9,7 @@ Each has a branch of its own: a small one for the special data, a large one for 
 
 and a linear classifier reads the two class tokens.
 
-Tokens of the published base model, 224 px, T = 6 (`describe` prints this table for any configuration):
+Tokens of the published base model, 224 px, T = 6 (`describe` prints those of any configuration):
 
                        special branch                video branch
     input              2 x 3 x 224 x 224             6 x 3 x 224 x 224      items x channels x height x width
@@ -81,7 +81,9 @@ class HSTA(nn.Module):
         if self.config.head == "mean":
             return self.head(torch.cat([self.norm[name](x_BLD).mean(1) for name, x_BLD in tokens.items()], dim=-1))
         read = [0] if self.config.head == "cls" else [0, -1]  # class token; last patch token
-        return self.head(torch.cat([self.norm[name](x_BLD[:, i]) for i in read for name, x_BLD in tokens.items()], dim=-1))
+        return self.head(
+            torch.cat([self.norm[name](x_BLD[:, i]) for i in read for name, x_BLD in tokens.items()], dim=-1)
+        )
 
     def class_tokens(self, video: Tensor | None, special: Tensor | None) -> list[dict[str, Tensor]]:
         """Class tokens (B, D) of each branch after every block, before the final norm."""
@@ -106,8 +108,8 @@ class HSTA(nn.Module):
 class PatchEmbed(nn.Module):
     """Cuts a branch's input into tubelets, makes each a patch token, puts the class token in front and adds positions.
 
-    A convolution whose stride is its kernel, done as a matrix product. Rows and columns beyond the last whole patch are not
-    looked at (``BranchGeometry.lost``). Keeps the initialisation of such a convolution: uniform within 1 / sqrt(inputs).
+    A convolution whose stride is its kernel, done as a matrix product, and initialised as PyTorch's convolutions are:
+    uniform within 1 / sqrt(inputs). Rows and columns beyond the last whole patch are not looked at (`lost`).
     """
 
     def __init__(self, geometry: BranchGeometry, *, dropout: float):
@@ -121,18 +123,18 @@ class PatchEmbed(nn.Module):
         """Tokens (B, L, D) of (B, items, channels, H, W)."""
         patches_BPD = self.proj(self.tubelets(x))
         class_B1D = class_token_D.expand(len(patches_BPD), 1, -1)
-        return self.dropout(torch.cat([class_B1D.to(patches_BPD.dtype), patches_BPD], dim=1) + self.position_LD)
+        return self.dropout(torch.cat([class_B1D, patches_BPD], dim=1) + self.position_LD)
 
     def tubelets(self, x: Tensor | None) -> Tensor:
-        """(B, P, channels * depth * patch * patch): the pixels of each tubelet, tubelets in order of time, row and column."""
+        """(B, P, channels * depth * patch * patch): the pixels of each tubelet, in order of time, row and column."""
         g = self.geometry
         size = g.grid[1] * g.patch + g.lost
         if x is None or x.shape[1:] != (g.items, g.channels, size, size):
             shape = "nothing" if x is None else tuple(x.shape)
             raise InputError(
-                f"a branch got an input of shape {shape}",
+                f"the {g.name} branch got an input of shape {shape}",
                 where="HSTA(video, special)",
-                cure=f"this branch takes (B, {g.items}, {g.channels}, {size}, {size})",
+                cure=f"it takes (B, {g.items}, {g.channels}, {size}, {size})",
             )
         t, h, w = g.grid
         x = x[..., : h * g.patch, : w * g.patch]
@@ -180,8 +182,9 @@ class HSTABlock(nn.Module):
         """CSTA, both directions from the same tokens. Patch tokens pass unchanged."""
         if not self.csta:
             return tokens
-        class_tokens = {name: csta(tokens[name][:, 0], tokens[PARTNER[name]][:, 1:]) for name, csta in self.csta.items()}
-        return {name: torch.cat([class_tokens[name][:, None], x_BLD[:, 1:]], dim=1) for name, x_BLD in tokens.items()}
+        parts = {name: x_BLD.split([1, x_BLD.shape[1] - 1], dim=1) for name, x_BLD in tokens.items()}
+        after = {name: csta(parts[name][0], parts[PARTNER[name]][1]) for name, csta in self.csta.items()}
+        return {name: torch.cat([after[name], patches_BPD], dim=1) for name, (_, patches_BPD) in parts.items()}
 
 
 class USTA(nn.Module):
@@ -218,10 +221,13 @@ class USTA(nn.Module):
     def queries_keys_values(self, x_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv_BLD = F.linear(x_BLD, self.qkv.weight, bias)
-        return qkv_BLD.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q_BHLd, k_BHLd, v_BHLd = (
+            part_BLD.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part_BLD in qkv_BLD.chunk(3, dim=-1)
+        )
+        return q_BHLd, k_BHLd, v_BHLd
 
     def attention_weights(self, x_BLD: Tensor) -> Tensor:
-        """(B, H, L, L): how much each token (third axis) takes from each (last). Only for looking at; `forward` forms none."""
+        """(B, H, L, L): how much each token (third axis) takes from each (last). `forward` never forms them."""
         q_BHLd, k_BHLd, _ = self.queries_keys_values(self.norm1(x_BLD))
         return (q_BHLd @ k_BHLd.mT * q_BHLd.shape[-1] ** -0.5).softmax(-1)
 
@@ -230,13 +236,13 @@ class CSTA(nn.Module):
     """One direction of Crossmodal Space-Time Attention: a branch's class token attends over its partner's patches.
 
     The class token, brought to the partner's width E, is the only query; keys and values are itself and the patches.
-    With one query, keys and values need not be formed for every token. Per head, with key matrix Wk and value matrix Wv,
+    With one query, keys and values need not be formed for every token. With a head's key matrix Wk and value matrix Wv,
 
-        score of token x = q . (Wk x + bk) = (Wk^T q) . x + (q . bk)        the last term is the same for every x: it cancels
-        output           = sum_x a_x (Wv x + bv) = Wv (sum_x a_x x) + bv    as the weights a sum to one
+        score of token x = q . (Wk x + bk) = (Wk^T q) . x + q . bk          the last term, alike for all x, cancels
+        output           = sum_x a_x (Wv x + bv) = Wv (sum_x a_x x) + bv    as the weights a_x sum to one
 
-    which is the same algebra at a small part of the cost. So the key bias changes nothing and never learns: it is kept only
-    because the published model counts and stores it.
+    which is exact, at a small part of the cost. So the key bias changes nothing and never learns: it is frozen, and
+    kept because the published model counts and stores it.
     """
 
     def __init__(self, width: int, partner_width: int, partner_heads: int, *, dropout: float):
@@ -254,23 +260,23 @@ class CSTA(nn.Module):
         self.leave_norm = nn.LayerNorm(partner_width, eps=NORM_EPS)
         self.leave = nn.Linear(partner_width, width)
 
-    def forward(self, class_BD: Tensor, patches_BPE: Tensor) -> Tensor:
-        """The new class token (B, D)."""
-        class_BE, x_BLE, weight_BHL = self.attend(class_BD, patches_BPE)
+    def forward(self, class_B1D: Tensor, patches_BPE: Tensor) -> Tensor:
+        """The new class token (B, 1, D)."""
+        class_B1E, x_BLE, weight_BHL = self.attend(class_B1D, patches_BPE)
         seen_BHE = weight_BHL @ x_BLE
         value_HdE = self.value.weight.unflatten(0, (self.heads, -1))
         seen_BE = torch.einsum("bhe,hde->bhd", seen_BHE, value_HdE).flatten(1) + self.value.bias
-        class_BE = class_BE + self.dropout(self.proj(seen_BE))
-        return self.leave(F.gelu(self.leave_norm(class_BE)))
+        class_B1E = class_B1E + self.dropout(self.proj(seen_BE))[:, None]
+        return self.leave(F.gelu(self.leave_norm(class_B1E)))
 
-    def attend(self, class_BD: Tensor, patches_BPE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The class token at width E, the tokens (B, L, E) attended over, itself first, and its weights (B, H, L) on them."""
-        class_BE = self.enter(F.gelu(self.enter_norm(class_BD)))
-        x_BLE = self.norm(torch.cat([class_BE[:, None], patches_BPE], dim=1))
-        q_BHd = self.query(x_BLE[:, 0]).unflatten(-1, (self.heads, -1))
+    def attend(self, class_B1D: Tensor, patches_BPE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The class token at width E, the tokens (B, L, E) it attends over, itself first, and its weights (B, H, L)."""
+        class_B1E = self.enter(F.gelu(self.enter_norm(class_B1D)))
+        x_BLE = self.norm(torch.cat([class_B1E, patches_BPE], dim=1))
+        q_BHd = self.query(self.norm(class_B1E)).squeeze(1).unflatten(-1, (self.heads, -1))
         key_HdE = self.key.weight.unflatten(0, (self.heads, -1))
         query_BHE = torch.einsum("bhd,hde->bhe", q_BHd, key_HdE) * q_BHd.shape[-1] ** -0.5
-        return class_BE, x_BLE, (query_BHE @ x_BLE.mT).softmax(-1)
+        return class_B1E, x_BLE, (query_BHE @ x_BLE.mT).softmax(-1)
 
 
 class DropPath(nn.Module):
