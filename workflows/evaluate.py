@@ -28,7 +28,7 @@ def run(config: Config) -> int:
         split=Split.load(storage.join(folder, "split.json")),
         classes=config.classes,
         seeds=config.protocol.seeds,
-        epoch_rule=f"{config.train.epochs} epochs, fixed; the held-out clips are scored once, after the last",
+        epoch_rule=epoch_rule(config),
         audit=storage.read_json(storage.join(folder, "audit.json")),
         data=facts["data"],
         run=facts["run"],
@@ -40,12 +40,28 @@ def run(config: Config) -> int:
     return 0 if results["folds"]["complete"] == results["folds"]["total"] else 1
 
 
+def epoch_rule(config: Config) -> str:
+    """Which weights the held-out clips are scored with, in words."""
+    parts = [f"{config.pretrain.epochs} epochs of pre-training, then"] if config.pretrain else []
+    if config.protocol.validation_subjects:
+        parts.append(
+            f"at most {config.train.epochs} epochs; the best on {config.protocol.validation_subjects} inner validation subjects,"
+            " none of them held out, is kept"
+        )
+    else:
+        parts.append(f"{config.train.epochs} epochs, fixed")
+    if config.train.ema:
+        parts.append(f"with weights averaged by {config.train.ema:g} a step")
+    return " ".join(parts) + "; the held-out clips are scored once, after the last"
+
+
 def headline(results: dict) -> str:
     """The result as a small table of text; without scores while folds are missing."""
     folds, audit = results["folds"], results["audit"]
+    data, protocol = results["data"], results["protocol"]
+    counts = f"{data['clips']} clips of {data['subjects']} subjects"
     lines = [
-        f"protocol  {results['protocol']['name']}, label set {results['protocol']['label_set']}, "
-        f"{results['data']['clips']} clips of {results['data']['subjects']} subjects",
+        f"protocol  {protocol['name']}, label set {protocol['label_set']}, {counts}",
         f"folds     {folds['complete']}/{folds['total']} complete",
         f"audit     {'passed' if audit['passed'] else 'FAILED'}",
     ]
