@@ -38,13 +38,18 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The clips: their manifest, the label set, and where their prepared form lies."""
+    """The clips: their manifest, the label set, and where their prepared form lies.
+
+    ``inspection`` is the ``inspection.json`` that `workflows.inspect` wrote beside the manifest, if it did: the report then
+    lists the exclusions and corrections that led to the manifest.
+    """
 
     manifest: str
     dataset: str
     label_set: str
     prepared: str
     classes: tuple[str, ...] = ()
+    inspection: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +88,8 @@ class Prepare:
 class Protocol:
     """How clips are divided, and with which seeds each fold is trained.
 
-    ``test_subjects`` names the held-out subjects (``dataset/subject``) of protocol ``holdout``. ``validation_subjects``:
+    ``test_subjects`` names the held-out subjects (``dataset/subject``) of protocol ``holdout``; ``organisers_list`` is the file
+    of the 442 clips of protocol ``megc2019-cde``. ``validation_subjects``:
     so many of each fold's training subjects are not trained on; they decide which epoch's weights are scored.
     ``shuffle_labels`` permutes the labels of the training clips of each fold: a run that must end at chance.
     """
@@ -91,6 +97,7 @@ class Protocol:
     name: str = "loso"
     seeds: tuple[int, ...] = (0,)
     test_subjects: tuple[str, ...] = ()
+    organisers_list: str = ""
     validation_subjects: int = 0
     shuffle_labels: bool = False
 

@@ -37,7 +37,7 @@ def gather(
     )
     facts = {
         "data": {name: card[name] for name in ("manifest_sha256", "recipe", "recipe_hash", "versions")}
-        | {"rejected": card["rejects"], "prepared": config.data.prepared},
+        | {"rejected": card["rejects"], "prepared": config.data.prepared, **_inspection(config.data.inspection)},
         "run": {
             "name": config.run.name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -56,3 +56,11 @@ def gather(
         "curves": curves,
     }
     storage.write_json(storage.join(config.folder, "facts.json"), facts)
+
+
+def _inspection(url: str) -> dict:
+    """What was left out of the manifest and what was corrected in it, where an inspection says so."""
+    if not url:
+        return {}
+    inspection = storage.read_json(url)
+    return {name: inspection[name] for name in ("exclusions", "corrections", "facts") if inspection.get(name)}

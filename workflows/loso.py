@@ -21,6 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from hsta import storage
+from hsta.datasets.megc2019 import organisers_keys
 from hsta.errors import InputError
 from hsta.evaluation import audit as auditing
 from hsta.evaluation import splits
@@ -80,6 +81,7 @@ def _split(config: Config, prepared: PreparedSet, extra: PreparedSet | None) -> 
         protocol.name,
         label_set=config.data.label_set,
         test_subjects=protocol.test_subjects,
+        organisers_list=organisers_keys(protocol.organisers_list) if protocol.organisers_list else (),
         validation_subjects=protocol.validation_subjects,
         extra=more,
     )

@@ -2,7 +2,8 @@
 
 A text file: for every subject a line ``dataset subject``, then a line ``clip truth prediction`` for each of its clips.
 Fields are parted by blanks; a blank line may stand between subjects. Classes are names, or the numbers of a label set
-(0, 1, ...).
+(0, 1, ...). A clip's name need only be unique within its subject, as CASME II's are; where one name stands under two
+subjects of a data set, all clips of that set are named ``subject/clip``.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def read_megc_log(url: str, classes: Sequence[str]) -> pd.DataFrame:
                         where=where,
                         cure="check the label set",
                     )
-            key = (subject[0], fields[0])
+            key = (*subject, fields[0])
             if key in lines:
                 raise InputError(
                     f"clip {'/'.join(key)} is already in line {lines[key]}", where=where, cure="give each clip once"
@@ -93,6 +94,9 @@ def read_megc_log(url: str, classes: Sequence[str]) -> pd.DataFrame:
     if not rows:
         raise InputError("the log has no clip", where=url, cure="give a line 'clip truth prediction' for each clip")
     frame = pd.DataFrame(rows, columns=["clip_id", "dataset", "subject", "fold", "seed", "truth", "prediction"])
+    shared = set(frame.loc[frame.duplicated(["dataset", "clip_id"]), "dataset"])
+    within = frame["dataset"].isin(shared)
+    frame.loc[within, "clip_id"] = frame["subject"] + "/" + frame["clip_id"]
     check_predictions(frame, classes, where=url)
     return frame
 

@@ -13,7 +13,7 @@ from hsta.report.sections import section
 from hsta.report.text import count, duration, flatten
 
 REJECTED_SHOWN = 200
-_COUNTED = ("datasets", "clips", "subjects", "classes", "rejected", "notes")
+_COUNTED = ("datasets", "clips", "subjects", "classes", "rejected", "notes", "exclusions", "corrections")
 
 
 def samples(shown: Sequence[Sample]) -> Markup | None:
@@ -89,6 +89,30 @@ def rejected(results: Mapping) -> Markup | None:
         listing,
         tag("p", f"{more:,} more are listed in results.json.", class_="muted") if more > 0 else None,
         lead=f"{count(len(rows), 'clip')} could not be prepared.",
+    )
+
+
+def annotations(results: Mapping) -> Markup | None:
+    """What became no clip when the annotations were read, and what was corrected in them, by whose authority."""
+    excluded, corrected = (results["data"].get(name) or [] for name in ("exclusions", "corrections"))
+    if not excluded and not corrected:
+        return None
+    parts = []
+    if excluded:
+        rows = ((row["clip_id"], row["reason"], row.get("detail", "")) for row in excluded[:REJECTED_SHOWN])
+        parts.append(table("Rows of the annotations that give no clip.", ("clip", "reason", "detail"), rows))
+    if corrected:
+        names = ("clip_id", "field", "as_distributed", "corrected", "source")
+        rows = (tuple(str(row[name]) for name in names) for row in corrected[:REJECTED_SHOWN])
+        titles = ("clip", "field", "as distributed", "corrected", "source")
+        parts.append(table("Corrections that were asked for by name.", titles, rows))
+    more = sum(max(0, len(rows) - REJECTED_SHOWN) for rows in (excluded, corrected))
+    return section(
+        "annotations",
+        "Exclusions and corrections",
+        *parts,
+        tag("p", f"{more:,} more are listed in results.json.", class_="muted") if more else None,
+        lead=f"{count(len(excluded), 'row')} excluded, {count(len(corrected), 'value')} corrected.",
     )
 
 

@@ -30,6 +30,15 @@ def test_numbers_and_names_mean_classes(tmp_path):
     assert read_megc_log(str(tmp_path / "named.txt"), NAMES).equals(frame)
 
 
+def test_clip_names_need_only_be_unique_within_a_subject(tmp_path):
+    (tmp_path / "log.txt").write_text(
+        "casme2 sub01\nEP02_01f 0 0\nEP03 2 1\ncasme2 sub02\nEP02_01f 1 1\nsmic s1\ns1_ne_01 0 2\n"
+    )
+    frame = read_megc_log(str(tmp_path / "log.txt"), NAMES)
+    assert frame["clip_id"].to_list() == ["sub01/EP02_01f", "sub01/EP03", "sub02/EP02_01f", "s1_ne_01"]
+    assert len(split_of_log(frame, label_set="megc3").folds) == 3
+
+
 def test_a_log_of_other_software_is_scored_by_the_same_definitions(tmp_path):
     url = str(tmp_path / "log.txt")
     write_megc_log(url, to_frame(worked_example(), THREE), THREE)
@@ -54,7 +63,11 @@ def test_a_log_of_other_software_is_scored_by_the_same_definitions(tmp_path):
         ("EP01 0 0\n", "line 1: a clip before any subject"),
         ("casme2 01\nEP01 0 7\n", "line 2: unknown class '7'"),
         ("casme2 01\nEP01 0 0 0.7\n", "line 2: 4 fields"),
-        ("casme2 01\nEP01 0 0\ncasme2 02\nEP01 1 1\n", "line 4: clip casme2/EP01 is already in line 2"),
+        ("casme2 01\nEP01 0 0\nEP01 1 1\n", "line 3: clip casme2/01/EP01 is already in line 2"),
+        (
+            "casme2 01\nEP01 0 0\nsamm 6\n006 1 1\ncasme2 01\nEP01 1 1\n",
+            "line 6: clip casme2/01/EP01 is already in line 2",
+        ),
         ("casme2 01\n", "the log has no clip"),
         ("casme2 01\n\xff", "not UTF-8"),
     ],
