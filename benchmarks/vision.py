@@ -7,6 +7,7 @@ examples:
   python -m benchmarks.vision                                    renders the demo clips into a temporary folder first
   python -m benchmarks.vision --clips data/demo --json vision.json
   python -m benchmarks.vision --stabilise none --flow dis
+  python -m benchmarks.vision --magnify 3                        flow is compared with 4 times the planted motion
 
 exit status: 0 all goals are met; 1 a goal is missed; 2 bad input
 """
@@ -32,7 +33,7 @@ from hsta.records import Clip, PreparedClip, RejectedClip
 from hsta.vision.align import transform_points
 from hsta.vision.clip import STAGES, prepare_clip
 from hsta.vision.faces import FaceFinder
-from hsta.vision.recipe import FLOW_METHODS, STABILISERS, PrepareRecipe
+from hsta.vision.recipe import ALIGNMENTS, FLOW_METHODS, GLOBAL_MOTIONS, STABILISERS, PrepareRecipe
 from hsta.vision.regions import face_mask
 
 GOALS = {
@@ -65,8 +66,11 @@ class ClipFigures:
     eye_error: float
 
 
-def compare(prepared: PreparedClip, truth_path: Path) -> ClipFigures:
-    """A prepared demo clip against ``truth/<clip_id>.npz`` (see `hsta.datasets.synthetic.render_clip`)."""
+def compare(prepared: PreparedClip, truth_path: Path, *, magnify: float = 0.0) -> ClipFigures:
+    """A prepared demo clip against ``truth/<clip_id>.npz`` (see `hsta.datasets.synthetic.render_clip`).
+
+    ``magnify`` is the recipe's: the true motion is taken ``1 + magnify`` times.
+    """
     with np.load(truth_path) as stored:
         truth = {name: stored[name] for name in ("field", "moving", "numbers", "drift", "landmarks")}
     onset, size = prepared.transforms[0], prepared.frames.shape[1]
@@ -77,7 +81,7 @@ def compare(prepared: PreparedClip, truth_path: Path) -> ClipFigures:
         truth["moving"].astype(np.float32),
     )
     field_x, field_y, moving = (cv2.warpAffine(part, onset, (size, size), flags=cv2.INTER_LINEAR) for part in maps)
-    field = np.tensordot(onset[:, :2], np.stack([field_x, field_y]), axes=1)
+    field = (1 + magnify) * np.tensordot(onset[:, :2], np.stack([field_x, field_y]), axes=1)
     flow = prepared.flow[prepared.flow_pairs.index("onset-apex")]
     moving = moving > 0.5
     length = np.hypot(*field)
@@ -173,18 +177,25 @@ def measure(clips: Sequence[Clip], truth: Path, recipe: PrepareRecipe) -> tuple[
             raise InputError(
                 f"was rejected: {prepared.reason}: {prepared.detail}", where=clip.clip_id, cure="render the clips again"
             )
-        figures.append(compare(prepared, truth / f"{clip.clip_id}.npz"))
+        figures.append(compare(prepared, truth / f"{clip.clip_id}.npz", magnify=recipe.magnify))
     return figures, seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, help="folder of demo clips with their truth; default: render them")
-    parser.add_argument("--stabilise", choices=STABILISERS, default=PrepareRecipe().stabilise)
-    parser.add_argument("--flow", choices=FLOW_METHODS, default=PrepareRecipe().flow)
+    choices = {
+        "alignment": ALIGNMENTS,
+        "stabilise": STABILISERS,
+        "flow": FLOW_METHODS,
+        "global_motion": GLOBAL_MOTIONS,
+    }
+    for name, values in choices.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", choices=values, default=getattr(PrepareRecipe(), name))
+    parser.add_argument("--magnify", type=float, default=PrepareRecipe().magnify, metavar="FACTOR")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures as JSON")
     options = parser.parse_args(arguments)
-    recipe = PrepareRecipe(stabilise=options.stabilise, flow=options.flow)
+    recipe = PrepareRecipe(magnify=options.magnify, **{name: getattr(options, name) for name in choices})
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as temporary:
         root = options.clips or Path(temporary)

@@ -1,8 +1,8 @@
-"""The similarity transform that puts a face at its place, and warping by it.
+"""The transform that puts a face at its place, and warping by it.
 
-One transform a clip, from the onset frame's eyes; never one a frame from each frame's landmarks, whose jitter is larger
-than a micro-expression. Coordinates: pixel centres at whole numbers, x right, y down. A transform is a (2, 3) float64
-matrix M that takes a source point to an aligned one: aligned = M[:, :2] @ source + M[:, 2].
+One transform a clip, from the onset frame's landmarks; never one a frame from each frame's landmarks, whose jitter is
+larger than a micro-expression. Coordinates: pixel centres at whole numbers, x right, y down. A transform is a (2, 3)
+float64 matrix M that takes a source point to an aligned one: aligned = M[:, :2] @ source + M[:, 2].
 """
 
 from __future__ import annotations
@@ -24,6 +24,31 @@ def similarity_from_eyes(eyes: np.ndarray, template: np.ndarray) -> np.ndarray:
     ratio = complex(*target) / complex(*source)
     linear = np.array([[ratio.real, -ratio.imag], [ratio.imag, ratio.real]])
     return np.column_stack([linear, template.mean(axis=0) - linear @ eyes.mean(axis=0)])
+
+
+def mouth_template(size: int, mouth_height: float) -> np.ndarray:
+    """(2,) place of the mouth's centre in an aligned face of ``size`` pixels."""
+    return np.array([(size - 1) / 2, mouth_height * size - 0.5])
+
+
+def affine_from_points(points: np.ndarray, template: np.ndarray) -> np.ndarray:
+    """The (2, 3) affine transform that takes three source points, (3, 2), exactly to three aligned ones.
+
+    Raises:
+        ValueError: the three points lie on a line.
+    """
+    edges = points[1:] - points[0]
+    if abs(np.linalg.det(edges)) < 1e-6 * (edges**2).sum():
+        raise ValueError("three points on a line make no affine transform")
+    linear = np.linalg.solve(edges, template[1:] - template[0]).T
+    return np.column_stack([linear, template[0] - linear @ points[0]])
+
+
+def centre_square(width: int, height: int, size: int) -> np.ndarray:
+    """The (2, 3) transform that scales the widest centred square of an image to ``size`` pixels."""
+    scale = size / min(width, height)
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    return np.column_stack([np.eye(2) * scale, (size - 1) / 2 - scale * middle])
 
 
 def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

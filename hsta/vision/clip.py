@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import cv2
 import numpy as np
 
 from hsta.records import Clip, PreparedClip, Quality, RejectedClip
-from hsta.vision.align import eye_template, similarity_from_eyes, transform_points, warp
+from hsta.vision.align import compose, invert, warp
 from hsta.vision.drift import DriftTracker
 from hsta.vision.errors import ClipError
 from hsta.vision.faces import FaceFinder
-from hsta.vision.flow import optical_flow
+from hsta.vision.fields import flow_fields, frame_flow, to_gray
 from hsta.vision.frames import FrameFiles, VideoFile, decode_frames, read_clip
+from hsta.vision.interpolate import interpolate_frames, interpolation_weights, sample_positions
+from hsta.vision.magnify import magnify
 from hsta.vision.order import check_order
+from hsta.vision.placing import Placed, find_face, place_face
 from hsta.vision.recipe import PrepareRecipe, library_versions, recipe_hash
-from hsta.vision.regions import still_mask
+from hsta.vision.regions import face_mask
 
 STAGES = ("read", "decode", "detect", "track", "warp", "flow", "judge")
 
@@ -83,16 +86,11 @@ def _prepare(
     decoded = clock.each("decode", decode_frames(stored))
     number, image = next(decoded)
     with clock("detect"):
-        face = finder.only_face(image)
-        transform = similarity_from_eyes(face.eye_centres, eye_template(size, recipe.eye_distance, recipe.eye_height))
-        landmarks = transform_points(transform, face.mesh[:, :2])
-        still = still_mask(landmarks, (size, size), recipe.eye_distance * size)
-        if np.count_nonzero(still) < size * size // 100:
-            raise ClipError(
-                "no-face", "the face of the onset frame is turned away or cut off: its still part is not in view"
-            )
+        face = find_face(finder, image, recipe)
+        placed, upright = place_face(face, image, recipe)
+        transform = placed.transform
     with clock("track"):
-        tracker = None if recipe.stabilise == "none" else DriftTracker(_gray(image), transform, still)
+        track = None if recipe.stabilise == "none" else _tracker(image, placed, upright, recipe.stabilise)
     with clock("warp"):
         numbers, transforms, frames = [number], [transform], [warp(image, transform, size)]
     source_shape = image.shape
@@ -100,27 +98,39 @@ def _prepare(
         if image.shape != source_shape:
             raise ClipError("frame-size-changed", f"frame {number} has {image.shape[1]}x{image.shape[0]} pixels")
         with clock("track"):
-            if tracker is not None:
-                transform = tracker.follow(_gray(image), number)
+            if track is not None:
+                transform = track(image, number)
         with clock("warp"):
             numbers.append(number)
             transforms.append(transform)
             frames.append(warp(image, transform, size))
-    if tracker is not None:
+    if track is not None:
         check_order(np.stack(transforms), numbers, size)
+    place = numbers.index(apex)
+    onset_frame, apex_frame = frames[0], frames[place]
+    with clock("warp"):
+        pixels, maps = np.stack(frames), np.stack(transforms)
+        del frames
+        if recipe.magnify:
+            pixels = _magnified(pixels, clip.fps, recipe)
     with clock("flow"):
-        named = {"onset": 0, "apex": numbers.index(apex), "offset": len(numbers) - 1}
-        gray = {name: _gray(frames[place]) for name, place in named.items()}
-        flow = np.stack([_pair_flow(gray, pair, recipe) for pair in recipe.flow_pairs])
+        flow = flow_fields(pixels, place, placed, recipe)
+    with clock("warp"):
+        positions = None
+        if recipe.interpolate:
+            positions = sample_positions(len(pixels), place, recipe.interpolate)
+            pixels, maps = _at_positions(pixels, maps, positions, recipe)
+            numbers = [numbers[0] + int(position) for position in positions]
     with clock("judge"):
-        made = dict(zip(recipe.flow_pairs, flow))
-        onset_apex = made["onset-apex"] if "onset-apex" in made else _pair_flow(gray, "onset-apex", recipe)
-        pixels = np.stack(frames)
-        quality = Quality(
+        if "onset-apex" in recipe.flow_names and not recipe.magnify and recipe.global_motion == "none":
+            motion = flow[recipe.flow_names.index("onset-apex")]
+        else:
+            motion = frame_flow(onset_frame, apex_frame, recipe)
+        quality = Quality(  # of the frames as they are aligned, before anything is magnified or subtracted
             face_score=face.score,
             interocular_px=face.interocular,
-            residual_motion_px=float(np.hypot(*onset_apex)[still].mean()),
-            sharpness=float(cv2.Laplacian(gray["onset"], cv2.CV_64F).var()),
+            residual_motion_px=float(np.hypot(*motion)[placed.still].mean()),
+            sharpness=float(cv2.Laplacian(to_gray(onset_frame), cv2.CV_64F).var()),
         )
         provenance = {
             "recipe": recipe_hash(recipe),
@@ -130,27 +140,48 @@ def _prepare(
             "source_colour": "gray" if isinstance(stored, FrameFiles) and stored.grayscale else "rgb",
             **library_versions(),
         }
+        if positions is not None:
+            provenance["frame_positions"] = " ".join(f"{clip.onset + position:.4f}" for position in positions)
     return PreparedClip(
         clip=clip,
         apex=apex,
         frame_numbers=tuple(numbers),
         frames=pixels,
         flow=flow,
-        flow_pairs=recipe.flow_pairs,
-        landmarks=landmarks.astype(np.float32),
-        transforms=np.stack(transforms),
+        flow_pairs=recipe.flow_names,
+        landmarks=placed.landmarks.astype(np.float32),
+        transforms=maps,
         quality=quality,
         provenance=provenance,
     )
 
 
-def _pair_flow(gray: dict[str, np.ndarray], pair: str, recipe: PrepareRecipe) -> np.ndarray:
-    first, second = pair.split("-")
-    return optical_flow(gray[first], gray[second], recipe.flow, window=recipe.flow_window)
+def _tracker(
+    image: np.ndarray, placed: Placed, upright: Placed, method: str
+) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Gives the (2, 3) transform of each next frame, source to aligned pixels."""
+    mask = upright.still if method == "flow" else face_mask(upright.landmarks, upright.still.shape)
+    tracker = DriftTracker(to_gray(image), upright.transform, mask, method)
+    if placed is upright:
+        return lambda image, number: tracker.follow(to_gray(image), number)
+    onward = compose(placed.transform, invert(upright.transform))
+    return lambda image, number: compose(onward, tracker.follow(to_gray(image), number))
 
 
-def _gray(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+def _magnified(pixels: np.ndarray, fps: float | None, recipe: PrepareRecipe) -> np.ndarray:
+    if fps is None:
+        raise ClipError("unknown-frame-rate", "the recipe magnifies motion, and the clip has no frames per second")
+    settings = recipe.effective()
+    return magnify(pixels, recipe.magnify, band=settings["magnify_band"], level=settings["magnify_level"], fps=fps)
+
+
+def _at_positions(
+    pixels: np.ndarray, maps: np.ndarray, positions: np.ndarray, recipe: PrepareRecipe
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames and transforms between those of the clip; transforms always linearly."""
+    weights = interpolation_weights(len(pixels), positions, recipe.effective()["interpolation"])
+    between = np.tensordot(interpolation_weights(len(maps), positions, "linear"), maps, axes=1)
+    return interpolate_frames(pixels, weights), between
 
 
 class _Clock:

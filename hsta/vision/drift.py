@@ -12,11 +12,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from hsta.vision.align import compose, warp
+from hsta.vision.align import compose, invert, warp
+from hsta.vision.ecc import ecc_motion
 from hsta.vision.errors import ClipError
 from hsta.vision.flow import optical_flow
 
-_SIZE = 112  # the fit averages over thousands of points, so it can work on a small face
+_SIZES = {  # side of the face that is worked on, pixels
+    "flow": 112,  # the fit averages over thousands of points, so it can be small
+    "ecc": 224,
+}
 _WINDOW = 15
 _STEPS = 5  # of flow and fit, at most, a frame
 _CONVERGED_PX = 0.05  # movement of the face's points within the last step, at working size
@@ -33,15 +37,21 @@ class DriftTracker:
     Args:
         onset: (H, W) uint8 grayscale onset frame.
         transform: (2, 3) of the onset frame, source to aligned pixels.
-        still: (size, size) bool, the part of the aligned face that expressions move least.
+        mask: (size, size) bool, the part of the aligned face that is looked at: for "flow" what expressions move least,
+            for "ecc" the whole face, as a fit to so little as that is ill-conditioned.
+        method: "flow", a similarity fitted robustly to the dense flow; "ecc", rotation and shift by `ecc_motion`, kept
+            to compare with pipelines that do so.
     """
 
-    def __init__(self, onset: np.ndarray, transform: np.ndarray, still: np.ndarray):
-        self._scale = _SIZE / still.shape[0]
+    def __init__(self, onset: np.ndarray, transform: np.ndarray, mask: np.ndarray, method: str = "flow"):
+        if method not in _SIZES:
+            raise ValueError(f"unknown way to follow a face '{method}'")
+        self._method, self._size = method, _SIZES[method]
+        self._scale = self._size / mask.shape[0]
         self._transform = self._to_working(np.asarray(transform, np.float64))
-        self._onset = warp(onset, self._transform, _SIZE, cv2.INTER_LINEAR)
-        self._still = cv2.resize(still.astype(np.uint8), (_SIZE, _SIZE), interpolation=cv2.INTER_NEAREST) > 0
-        rows, columns = np.nonzero(self._still)
+        self._onset = warp(onset, self._transform, self._size, cv2.INTER_LINEAR)
+        self._mask = cv2.resize(mask.astype(np.uint8), (self._size, self._size), interpolation=cv2.INTER_NEAREST) > 0
+        rows, columns = np.nonzero(self._mask)
         self._points = np.stack([columns, rows], axis=1).astype(np.float64)
 
     def follow(self, frame: np.ndarray, number: int) -> np.ndarray:
@@ -51,13 +61,12 @@ class DriftTracker:
             ClipError: lost-face, naming frame ``number``: the face is not the onset's any more (a cut, a hand, a turn).
         """
         for _ in range(_STEPS):
-            now = warp(frame, self._transform, _SIZE, cv2.INTER_LINEAR)
-            flow = optical_flow(self._onset, now, window=_WINDOW)[:, self._still].T
-            step = robust_similarity(self._points + flow, self._points)
+            now = warp(frame, self._transform, self._size, cv2.INTER_LINEAR)
+            step = self._step(now, number)
             self._transform = compose(step, self._transform)
             if np.abs(self._points @ (step[:, :2] - np.eye(2)).T + step[:, 2]).max() < _CONVERGED_PX:
                 break
-        correlation = self._correlation(warp(frame, self._transform, _SIZE, cv2.INTER_LINEAR))
+        correlation = self._correlation(warp(frame, self._transform, self._size, cv2.INTER_LINEAR))
         if not correlation >= _MIN_CORRELATION:
             raise ClipError(
                 "lost-face",
@@ -65,9 +74,16 @@ class DriftTracker:
             )
         return self._to_aligned(self._transform)
 
+    def _step(self, now: np.ndarray, number: int) -> np.ndarray:
+        """The (2, 3) transform that takes the face in ``now`` to where it was in the onset frame."""
+        if self._method == "ecc":
+            return invert(ecc_motion(self._onset, now, self._mask, f"frame {number}"))
+        flow = optical_flow(self._onset, now, window=_WINDOW)[:, self._mask].T
+        return robust_similarity(self._points + flow, self._points)
+
     def _correlation(self, now: np.ndarray) -> float:
         smooth = (
-            cv2.GaussianBlur(image.astype(np.float64), (0, 0), _BLUR)[self._still] for image in (self._onset, now)
+            cv2.GaussianBlur(image.astype(np.float64), (0, 0), _BLUR)[self._mask] for image in (self._onset, now)
         )
         first, second = (values - values.mean() for values in smooth)
         spread = np.sqrt((first @ first) * (second @ second))

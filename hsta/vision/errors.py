@@ -33,5 +33,7 @@ REASONS: dict[str, str] = {
     "no-face": "no face in the onset frame",
     "two-faces": "two faces of similar size in the onset frame",
     "lost-face": "the face cannot be followed through the clip",
+    "unknown-frame-rate": "the recipe magnifies a band of frequencies and the clip's frames per second are not known",
+    "too-short": "the clip has no frequency within the band that the recipe magnifies",
     "crashed": "preparing it ended its process, or failed in a way that is no known reason",
 }

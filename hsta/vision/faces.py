@@ -17,6 +17,7 @@ from hsta.vision.errors import ClipError
 from hsta.vision.models import model_bytes
 
 RIGHT_EYE, LEFT_EYE = (33, 133), (362, 263)  # mesh points of the corners of the person's own right and left eye
+MOUTH = (61, 291)  # of the corners of the mouth
 
 _DETECTOR_SIZE, _MESH_SIZE = 128, 192
 _MIN_SCORE = 0.5  # of a detection, and of the mesh's own "a face is here"
@@ -49,6 +50,11 @@ class Face:
         return eye_centres(self.mesh)
 
     @property
+    def mouth_centre(self) -> np.ndarray:
+        """(2,) midpoint of the mouth's corners."""
+        return self.mesh[list(MOUTH), :2].mean(axis=0)
+
+    @property
     def interocular(self) -> float:
         """Distance between the eye centres, pixels."""
         first, second = self.eye_centres
@@ -77,12 +83,16 @@ class FaceFinder:
     def __reduce__(self):
         raise TypeError("a FaceFinder holds networks and cannot be pickled; make one in each process")
 
-    def find(self, image: np.ndarray) -> list[Face]:
+    def find(self, image: np.ndarray, *, margin: float = 0.0) -> list[Face]:
         """All faces of an RGB image (H, W, 3) uint8, the largest first; an empty list where there is none.
 
         Looks at the whole image first, then, if that shows none, at overlapping square parts of it (small faces).
+
+        Args:
+            margin: black added around the whole image, as a part of its longer side. The detector expects space about
+                a face and misses one that fills the image; a quarter finds those.
         """
-        for squares in _search_squares(image.shape[1], image.shape[0]):
+        for squares in _search_squares(image.shape[1], image.shape[0], margin):
             detections = [d for square in squares for d in self._detect(image, square)]
             faces = [self._face(image, *merged) for merged in _merge(detections)]
             faces = [face for face in faces if face.presence >= _MIN_SCORE]
@@ -90,13 +100,15 @@ class FaceFinder:
                 return sorted(faces, key=lambda face: -_side(face.box))
         return []
 
-    def only_face(self, image: np.ndarray) -> Face:
+    def only_face(self, image: np.ndarray, *, margin: float = 0.0) -> Face:
         """The one face of an RGB image (H, W, 3) uint8: the largest, if no other has 60 % of its side or more.
+
+        ``margin`` is that of `find`.
 
         Raises:
             ClipError: no-face, two-faces.
         """
-        faces = self.find(image)
+        faces = self.find(image, margin=margin)
         if not faces:
             raise ClipError("no-face", f"no face in the onset frame of {image.shape[1]}x{image.shape[0]} pixels")
         if len(faces) > 1 and _side(faces[1].box) >= _SIMILAR_SIZE * _side(faces[0].box):
@@ -190,10 +202,11 @@ def _sample(image: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(part, matrix, (size, size), flags=cv2.INTER_LINEAR)
 
 
-def _search_squares(width: int, height: int) -> Iterator[list[tuple[float, float, float]]]:
+def _search_squares(width: int, height: int, margin: float) -> Iterator[list[tuple[float, float, float]]]:
     """Squares (left, top, side) to look at: the whole image letterboxed; then of the short side; then of half of it."""
     longest, shortest = max(width, height), min(width, height)
-    yield [((width - longest) / 2 - 0.5, (height - longest) / 2 - 0.5, longest)]
+    whole = longest * (1 + 2 * margin)
+    yield [((width - whole) / 2 - 0.5, (height - whole) / 2 - 0.5, whole)]
     for side in (shortest, shortest // 2):
         if side >= 48 and side < longest:
             lefts = np.linspace(0, width - side, _steps(width, side))

@@ -1,27 +1,31 @@
 """The frames of a clip: read as stored, checked, decoded one by one.
 
-Reading and decoding are apart so that reads from object storage can overlap with computing, and so that memory holds the
-compressed clip and one decoded frame, not all of them. Only the frames onset..offset are read (folders) or kept (videos).
+Reading and decoding are apart so that reads from object storage can overlap with computing, and so that memory holds
+the compressed clip and one decoded frame, not all of them. Only the frames onset..offset are read (folders, archives)
+or kept (videos). A `ClipReader` serves several clips: what they share is listed, fetched or opened once.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from hsta import storage
+from hsta.vision.archives import Archive, is_tar, split_archive
 from hsta.vision.errors import ClipError
 from hsta.vision.image_header import DamagedImage, ImageHeader, read_header
+from hsta.vision.limits import check_size
+from hsta.vision.recordings import Recording
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-MAX_PIXELS = 40_000_000  # 8K video has 33 million
+MISSING = "missing"  # the fingerprint of a source that is not there
 _TRAILING_INTEGER = re.compile(r"(\d+)$")
 
 
@@ -42,16 +46,23 @@ class FrameFiles:
 
 @dataclass(frozen=True, slots=True)
 class VideoFile:
-    """A video and the numbers of the frames wanted of it. ``source`` is a local path, or the file's content."""
+    """Frames of a video: their numbers, without a gap, and the recording to decode them from."""
 
     numbers: tuple[int, ...]
-    name: str
-    source: str | bytes
+    recording: Recording
 
 
 def is_video(path: str) -> bool:
     """Whether ``path`` names a video file, by its suffix."""
     return path.lower().endswith(VIDEO_SUFFIXES)
+
+
+def read_once_container(path: str) -> str | None:
+    """The video or tar that has to be read from its start to reach the clip, so that its clips are best prepared together; None
+    where each clip can be read by itself (folders, zips)."""
+    if is_video(path):
+        return path
+    return split_archive(path)[0] if is_tar(path) else None
 
 
 def frame_number(name: str) -> int | None:
@@ -65,57 +76,161 @@ def frame_number(name: str) -> int | None:
 
 
 def read_clip(path: str, onset: int, offset: int) -> FrameFiles | VideoFile:
-    """Read the files that hold frames onset..offset, inclusive. No pixel is decoded.
+    """Read the files that hold frames onset..offset, inclusive. No pixel is decoded. See `ClipReader.read`."""
+    return ClipReader([(path, onset, offset)]).read(path, onset, offset)
 
-    Args:
-        path: a folder of image files or a video, a local path or any fsspec URL.
-        onset, offset: frame numbers as in the file names (folders) or indices from 0 (videos).
+
+def decode_frames(clip: FrameFiles | VideoFile) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode a clip's frames in order: (frame number, (H, W, 3) uint8 RGB). Grayscale is repeated to three channels.
 
     Raises:
-        ClipError: missing-folder, missing-frame, wrong-frame-order, unreadable-frame, unsupported-bit-depth,
-            frame-too-large, frame-size-changed. For a video, whose content is checked when decoded, missing-folder.
+        ClipError: unreadable-frame, unreadable-video, missing-frame (a video with fewer frames than the offset asks
+            for, as a truncated AVI has), frame-too-large.
     """
-    numbers = tuple(range(onset, offset + 1))
-    if not numbers:
-        raise ClipError("wrong-frame-order", f"onset {onset} is after offset {offset}")
-    if not is_video(path):
-        return _read_folder(path, numbers)
-    fs, place = storage.filesystem(path)
-    try:
-        if not fs.isfile(place):
-            raise FileNotFoundError(path)
-        return VideoFile(numbers, path, place if storage.is_local(path) else fs.cat_file(place))
-    except FileNotFoundError:
-        raise ClipError("missing-folder", f"no such video: {path}") from None
+    if isinstance(clip, VideoFile):
+        return clip.recording.frames(clip.numbers[0], clip.numbers[-1])
+    return _decode_files(clip)
 
 
-def _read_folder(path: str, numbers: tuple[int, ...]) -> FrameFiles:
-    fs, place = storage.filesystem(path)
+class ClipReader:
+    """Reads clips one after another.
+
+    Args:
+        spans: (path, onset, offset) of every clip that will be read, so that a recording knows what is still to come.
+
+    Attributes:
+        decoded: video frames decoded so far.
+    """
+
+    def __init__(self, spans: Iterable[tuple[str, int, int]]):
+        self._spans = tuple(spans)
+        self.decoded = 0
+        self._listed: tuple[str, dict[int, list[storage.Entry]] | ClipError] | None = None
+        self._archive: Archive | None = None
+        self._recording: Recording | None = None
+
+    def fingerprint(self, path: str, onset: int, offset: int) -> str:
+        """What tells versions of a clip's source apart: names, sizes and ETags or times of its frames' files; of the whole
+        file for videos and archives. `MISSING` where there is nothing. No content is read.
+        """
+        archive = split_archive(path)
+        try:
+            if is_video(path) or archive:
+                container = storage.entry(archive[0] if archive else path)
+                facts = [(container.size, container.version)]
+            else:
+                frames = self._frames_of_folder(path)
+                found = [entry for number in range(onset, offset + 1) for entry in frames.get(number, ())]
+                facts = [(posixpath.basename(entry.path), entry.size, entry.version) for entry in found]
+        except (FileNotFoundError, ClipError):
+            return MISSING
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+
+    def read(self, path: str, onset: int, offset: int) -> FrameFiles | VideoFile:
+        """Read the files that hold frames onset..offset, inclusive. No pixel is decoded.
+
+        Args:
+            path: a folder of image files, a video, or a zip or tar of image files (or a folder in it, ``all.zip/s01``);
+                a local path or any fsspec URL.
+            onset, offset: frame numbers as in the file names, or indices from 0 (videos).
+
+        Raises:
+            ClipError: missing-folder, missing-frame, wrong-frame-order, unreadable-frame, unsupported-bit-depth,
+                frame-too-large, frame-size-changed, unreadable-archive. For a video, whose content is checked when
+                decoded, missing-folder.
+            OSError, InputError: storage that fails; it says nothing about the clip.
+        """
+        numbers = tuple(range(onset, offset + 1))
+        if not numbers:
+            raise ClipError("wrong-frame-order", f"onset {onset} is after offset {offset}")
+        if is_video(path):
+            return VideoFile(numbers, self._open_recording(path))
+        archive = split_archive(path)
+        if archive:
+            opened = self._open_archive(archive[0])
+            frames = _by_number(opened.names(archive[1]), path)
+            return _frame_files(path, numbers, frames, opened.read_many)
+        listed = self._frames_of_folder(path)
+        frames = {number: [entry.path for entry in entries] for number, entries in listed.items()}
+        return _frame_files(path, numbers, frames, lambda names: storage.read_many(path, names))
+
+    def _frames_of_folder(self, path: str) -> dict[int, list[storage.Entry]]:
+        """The image files of a folder by frame number; listed once for clips in a row."""
+        if self._listed is None or self._listed[0] != path:
+            self._listed = (path, _list_folder(path))
+        if isinstance(self._listed[1], ClipError):
+            raise self._listed[1]
+        return self._listed[1]
+
+    def _open_recording(self, path: str) -> Recording:
+        if self._recording is None or self._recording.name != path:
+            self._recording = None
+            spans = [(onset, offset) for other, onset, offset in self._spans if other == path]
+            try:
+                self._recording = Recording(storage.local_copy(path), path, spans, self._count)
+            except (FileNotFoundError, IsADirectoryError):
+                raise ClipError("missing-folder", f"no such video: {path}") from None
+        return self._recording
+
+    def _count(self, frames: int) -> None:
+        self.decoded += frames
+
+    def _open_archive(self, url: str) -> Archive:
+        if self._archive is None or self._archive.url != url:
+            if self._archive is not None:
+                self._archive.close()
+            self._archive = None
+            try:
+                self._archive = Archive(url)
+            except FileNotFoundError:
+                raise ClipError("missing-folder", f"no such archive: {url}") from None
+        return self._archive
+
+
+def _list_folder(path: str) -> dict[int, list[storage.Entry]] | ClipError:
     try:
-        listing = fs.ls(place, detail=False)
+        entries = {entry.path: entry for entry in storage.listing(path)}
+        frames = _by_number(list(entries), path)
     except (FileNotFoundError, NotADirectoryError):
-        raise ClipError("missing-folder", f"no such folder: {path}") from None
-    files: dict[int, list[str]] = {}
-    for name in listing:
+        return ClipError("missing-folder", f"no such folder: {path}")
+    except ClipError as error:
+        return error
+    return {number: [entries[name] for name in names] for number, names in frames.items()}
+
+
+def _by_number(names: Sequence[str], path: str) -> dict[int, list[str]]:
+    frames: dict[int, list[str]] = {}
+    for name in names:
         number = frame_number(name)
         if number is not None:
-            files.setdefault(number, []).append(name)
-    if not files:
-        raise ClipError("missing-folder", f"no image file with a frame number in {path} (known: {', '.join(IMAGE_SUFFIXES)})")
-    missing = [number for number in numbers if number not in files]
+            frames.setdefault(number, []).append(name)
+    if not frames:
+        raise ClipError(
+            "missing-folder", f"no image file with a frame number in {path} (known: {', '.join(IMAGE_SUFFIXES)})"
+        )
+    return frames
+
+
+def _frame_files(
+    path: str,
+    numbers: tuple[int, ...],
+    frames: dict[int, list[str]],
+    read_many: Callable[[Sequence[str]], list[bytes]],
+) -> FrameFiles:
+    """Read and check the frames wanted, out of those that there are."""
+    missing = [number for number in numbers if number not in frames]
     if missing:
         raise ClipError(
             "missing-frame",
             f"{len(missing)} of {len(numbers)} frames are not in {path}: {_spans(missing)}; "
-            f"the folder has {min(files)} to {max(files)}",
+            f"the folder has {min(frames)} to {max(frames)}",
         )
     for number in numbers:
-        if len(files[number]) > 1:
-            twins = " and ".join(sorted(posixpath.basename(name) for name in files[number]))
+        if len(frames[number]) > 1:
+            twins = " and ".join(sorted(posixpath.basename(name) for name in frames[number]))
             raise ClipError("wrong-frame-order", f"frame {number} is claimed by {twins} in {path}")
-    names = tuple(files[number][0] for number in numbers)
-    by_name = fs.cat(list(names)) if len(names) > 1 else {names[0]: fs.cat_file(names[0])}
-    contents = tuple(by_name[name] for name in names)
+    names = tuple(frames[number][0] for number in numbers)
+    contents = tuple(read_many(names))
     headers = tuple(_checked_header(name, content) for name, content in zip(names, contents))
     first = headers[0]
     for name, header in zip(names, headers):
@@ -133,32 +248,13 @@ def _checked_header(name: str, content: bytes) -> ImageHeader:
         header = read_header(content)
     except DamagedImage as error:
         raise ClipError("unreadable-frame", f"{name} {error}") from None
-    _check_size(name, header.width, header.height)
+    check_size(name, header.width, header.height)
     if header.bits > 8:
         raise ClipError(
-            "unsupported-bit-depth", f"{name} has {header.bits} bits a channel; convert the frames to 8 bits (a depth map is no face)"
+            "unsupported-bit-depth",
+            f"{name} has {header.bits} bits a channel; convert the frames to 8 bits (a depth map is no face)",
         )
     return header
-
-
-def _check_size(name: str, width: int, height: int) -> None:
-    if width < 1 or height < 1:
-        raise ClipError("unreadable-frame", f"{name} claims {width}x{height} pixels")
-    if width * height > MAX_PIXELS:
-        raise ClipError("frame-too-large", f"{name} has {width}x{height} pixels; the most is {MAX_PIXELS // 1_000_000} million")
-
-
-def decode_frames(clip: FrameFiles | VideoFile) -> Iterator[tuple[int, np.ndarray]]:
-    """Decode a clip's frames in order: (frame number, (H, W, 3) uint8 RGB). Grayscale is repeated to three channels.
-
-    Videos are decoded from their first frame on, whatever the onset: decord's random access returns wrong frames for some
-    files (H.264 in AVI, open groups of pictures). It runs single-threaded.
-
-    Raises:
-        ClipError: unreadable-frame, unreadable-video, missing-frame (a video with fewer frames than the offset asks for,
-            as a truncated AVI has), frame-size-changed, frame-too-large.
-    """
-    return _decode_files(clip) if isinstance(clip, FrameFiles) else _decode_video(clip)
 
 
 def _decode_files(clip: FrameFiles) -> Iterator[tuple[int, np.ndarray]]:
@@ -167,41 +263,6 @@ def _decode_files(clip: FrameFiles) -> Iterator[tuple[int, np.ndarray]]:
         if bgr is None:
             raise ClipError("unreadable-frame", f"{name} cannot be decoded")
         yield number, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-
-
-def _decode_video(clip: VideoFile) -> Iterator[tuple[int, np.ndarray]]:
-    from decord import DECORDError, VideoReader, cpu
-
-    source = io.BytesIO(clip.source) if isinstance(clip.source, bytes) else clip.source
-    try:
-        reader = VideoReader(source, ctx=cpu(0), num_threads=1)
-    except (DECORDError, RuntimeError) as error:
-        raise ClipError("unreadable-video", f"{clip.name} cannot be opened: {_first_line(error)}") from None
-    try:
-        count = len(reader)
-        missing = [number for number in clip.numbers if number >= count]
-        if missing:
-            raise ClipError(
-                "missing-frame", f"{clip.name} has {count} frames, 0 to {count - 1}; frames {_spans(missing)} are asked for"
-            )
-        for index in range(clip.numbers[-1] + 1):
-            try:
-                frame = reader.next()
-            except (DECORDError, RuntimeError, StopIteration) as error:
-                raise ClipError("unreadable-video", f"{clip.name} breaks off at frame {index}: {_first_line(error)}") from None
-            if index == 0:
-                height, width = frame.shape[:2]
-                _check_size(clip.name, width, height)
-            if index >= clip.numbers[0]:
-                yield index, frame.asnumpy()
-        reader.seek(0)  # drops what decord has decoded ahead
-    finally:
-        del reader
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _spans(numbers: list[int], most: int = 8) -> str:

@@ -13,6 +13,7 @@ FACE_OVAL = (
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+NOSE_BRIDGE = 195  # on the back of the nose, above its tip
 RIGHT_BROW = (46, 53, 52, 65, 55, 70, 63, 105, 66, 107)
 LEFT_BROW = (276, 283, 282, 295, 285, 300, 293, 334, 296, 336)
 
@@ -34,6 +35,18 @@ def still_mask(landmarks: np.ndarray, shape: tuple[int, int], interocular: float
     chin = landmarks[list(LIPS), 1].max()
     mask[max(int(chin), 0) :] = 0
     return mask > 0
+
+
+def nose_mask(landmarks: np.ndarray, shape: tuple[int, int], interocular: float) -> np.ndarray:
+    """(H, W) bool: a square patch on the back of the nose, a quarter of ``interocular`` wide.
+
+    The size of the 11 x 11 patch of a 128-pixel face of Liong et al. 2021, "Shallow Optical Flow Three-Stream CNN".
+    """
+    mask = np.zeros(shape, bool)
+    x, y = np.round(landmarks[NOSE_BRIDGE, :2]).astype(int)
+    half = max(int(round(0.125 * interocular)), 1)
+    mask[max(y - half, 0) : max(y + half + 1, 0), max(x - half, 0) : max(x + half + 1, 0)] = True
+    return mask
 
 
 def _hull(landmarks: np.ndarray, points: tuple[int, ...], shape: tuple[int, int]) -> np.ndarray:

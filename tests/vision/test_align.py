@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsta.vision.align import compose, eye_template, invert, similarity_from_eyes, transform_points, warp
+from hsta.vision.align import (
+    affine_from_points,
+    centre_square,
+    compose,
+    eye_template,
+    invert,
+    mouth_template,
+    similarity_from_eyes,
+    transform_points,
+    warp,
+)
 
 coordinate = st.floats(-500, 500)
 
@@ -28,6 +38,24 @@ def test_the_template_is_symmetric_and_scales():
     template = eye_template(224, 0.34, 0.36)
     assert template[:, 0].sum() == pytest.approx(223) and np.ptp(template[:, 0]) == pytest.approx(0.34 * 224)
     assert np.allclose((eye_template(112, 0.34, 0.36) + 0.5) * 2, template + 0.5)
+
+
+def test_three_points_land_on_the_template_by_an_affine_map():
+    points = np.array([[110.3, 80.2], [180.9, 91.4], [140.0, 170.5]])
+    template = np.stack([*eye_template(224, 0.34, 0.36), mouth_template(224, 0.7)])
+    assert np.allclose(transform_points(affine_from_points(points, template), points), template)
+    line = np.array([[10.0, 10], [20, 20], [30, 30.0]])
+    with pytest.raises(ValueError, match="line"):
+        affine_from_points(line, template)
+
+
+@pytest.mark.parametrize(("width", "height"), [(90, 60), (60, 90), (60, 60)])
+def test_the_centre_square_fills_the_picture(width, height):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    top, left = (height - 60) // 2, (width - 60) // 2
+    assert np.array_equal(warp(image, centre_square(width, height, 60), 60), image[top : top + 60, left : left + 60])
+    corners = transform_points(centre_square(width, height, 224), np.array([[left - 0.5, top - 0.5]]))
+    assert np.allclose(corners, -0.5)
 
 
 def test_warp_samples_where_the_transform_says():

@@ -35,15 +35,15 @@ def face():
     return np.clip(texture + 20 * np.sin(x / 20) + 20 * np.sin(y / 24), 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("size", [96, 224])
-def test_a_drifting_face_is_followed(face, size):
+@pytest.mark.parametrize(("method", "growth", "size"), [("flow", 0.003, 96), ("flow", 0.003, 224), ("ecc", 0.0, 112)])
+def test_a_drifting_face_is_followed(face, method, growth, size):
     onset = np.array([[0.9, 0.05, 10], [-0.05, 0.9, 12]]) * size / 224
     still = np.zeros((size, size), bool)
     still[size // 5 : -size // 5, size // 5 : -size // 5] = True
-    tracker = DriftTracker(face, onset, still)
+    tracker = DriftTracker(face, onset, still, method)
     corners = np.array([[80.0, 80], [220, 80], [150, 220]])
     for k in range(1, 6):
-        drift = similarity(1 + 0.003 * k, -0.006 * k, 1.4 * k, -0.9 * k)
+        drift = similarity(1 + growth * k, -0.006 * k, 1.4 * k, -0.9 * k)
         frame = cv2.warpAffine(face, drift, (300, 300), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         found = tracker.follow(frame, k)
         there = (corners @ drift[:, :2].T + drift[:, 2]) @ found[:, :2].T + found[:, 2]
@@ -59,3 +59,8 @@ def test_a_lost_face_is_named(face, frame):
     with pytest.raises(ClipError, match="frame 31") as caught:
         tracker.follow(other, 31)
     assert caught.value.reason == "lost-face"
+
+
+def test_an_unknown_way_to_follow_is_refused(face):
+    with pytest.raises(ValueError, match="unknown"):
+        DriftTracker(face, np.eye(2, 3), np.ones((96, 96), bool), "lucas-kanade")

@@ -12,6 +12,7 @@ import pytest
 
 import hsta.vision.models as models
 from hsta.errors import InputError
+from hsta.vision.align import eye_template, similarity_from_eyes, transform_points, warp
 from hsta.vision.errors import ClipError
 from hsta.vision.faces import eye_centres
 from hsta.vision.frames import decode_frames, read_clip
@@ -65,6 +66,13 @@ def test_no_face(finder, portrait, image):
     with pytest.raises(ClipError) as caught:
         finder.only_face(pictures[image])
     assert caught.value.reason == "no-face"
+
+
+@pytest.mark.parametrize("part", [0.5, 0.55])
+def test_a_face_that_fills_the_image_is_found_with_a_margin(finder, portrait, known_mesh, part):
+    crop = similarity_from_eyes(eye_centres(known_mesh), eye_template(112, part, 0.3))
+    face = finder.only_face(warp(portrait, crop, 112), margin=0.25)
+    assert error(face.mesh, transform_points(crop, known_mesh)) < 0.05
 
 
 def test_two_faces_of_similar_size_are_ambiguous_and_a_much_smaller_one_is_not(finder, portrait):

@@ -19,6 +19,13 @@ from hsta.vision.recipe import PrepareRecipe, recipe_hash
         {"eye_distance": 0.3},
         {"eye_height": 0.4},
         {"stabilise": "none"},
+        {"stabilise": "ecc"},
+        {"alignment": "affine"},
+        {"alignment": "none"},
+        {"flow_pairs": ("onset-apex", "apex-offset", "sequence")},
+        {"global_motion": "nose"},
+        {"magnify": 2.0},
+        {"interpolate": 10},
         {"flow": "dis"},
         {"flow_window": 25},
         {"flow_pairs": ("onset-apex",)},
@@ -27,6 +34,21 @@ from hsta.vision.recipe import PrepareRecipe, recipe_hash
 )
 def test_every_setting_changes_the_hash(changed):
     assert recipe_hash(PrepareRecipe(**changed)) != recipe_hash(PrepareRecipe())
+
+
+@pytest.mark.parametrize(
+    ("base", "default", "other"),
+    [
+        ({"alignment": "affine"}, {"mouth_height": 0.36 + 1.1 * 0.34}, {"mouth_height": 0.7}),
+        ({"flow_pairs": ("sequence",)}, {"flow_steps": 8}, {"flow_steps": 4}),
+        ({"magnify": 2.0}, {"magnify_band": (0.5, 6.0), "magnify_level": 1}, {"magnify_band": (0.5, 5.0)}),
+        ({"magnify": 2.0}, {"magnify_level": 1}, {"magnify_level": 0}),
+        ({"interpolate": 10}, {"interpolation": "tim"}, {"interpolation": "linear"}),
+    ],
+)
+def test_a_default_written_out_is_the_same_recipe_and_another_value_is_not(base, default, other):
+    plain = recipe_hash(PrepareRecipe(**base))
+    assert recipe_hash(PrepareRecipe(**base, **default)) == plain != recipe_hash(PrepareRecipe(**base, **other))
 
 
 def test_code_and_library_versions_change_the_hash(monkeypatch):
@@ -55,7 +77,13 @@ def test_a_recipe_is_made_without_opencv():
         ("size", 8),
         ("eye_distance", 0.9),
         ("eye_height", 0.0),
-        ("stabilise", "ecc"),
+        ("stabilise", "lucas-kanade"),
+        ("alignment", "lwm"),
+        ("global_motion", "mean"),
+        ("magnify", -1.0),
+        ("magnify", 99.0),
+        ("interpolate", 2),
+        ("interpolate", 999),
         ("flow", "raft"),
         ("flow_window", 3),
         ("flow_pairs", ()),
@@ -69,6 +97,44 @@ def test_wrong_settings_are_named(setting, value):
         PrepareRecipe(**{setting: value})
 
 
-def test_a_window_without_effect_is_refused():
-    with pytest.raises(InputError, match="no effect"):
-        PrepareRecipe(flow="dis", flow_window=21)
+@pytest.mark.parametrize(
+    ("named", "settings"),
+    [
+        ("mouth_height", {"alignment": "affine", "mouth_height": 0.5}),
+        ("mouth_height", {"alignment": "affine", "eye_height": 0.6, "eye_distance": 0.4}),
+        ("flow_steps", {"flow_pairs": ["sequence"], "flow_steps": 1}),
+        ("flow_steps", {"flow_pairs": ["sequence"], "flow_steps": 33}),
+        ("magnify_band", {"magnify": 2.0, "magnify_band": [6.0, 0.5]}),
+        ("magnify_band", {"magnify": 2.0, "magnify_band": [0.0, 5.0]}),
+        ("magnify_level", {"magnify": 2.0, "magnify_level": 5}),
+        ("interpolation", {"interpolate": 10, "interpolation": "cubic"}),
+    ],
+)
+def test_wrong_settings_of_an_option_are_named(named, settings):
+    with pytest.raises(InputError, match=f"vision.{named}"):
+        PrepareRecipe(**settings)
+
+
+@pytest.mark.parametrize(
+    ("named", "settings"),
+    [
+        ("flow_window", {"flow": "dis", "flow_window": 21}),
+        ("mouth_height", {"mouth_height": 0.7}),
+        ("mouth_height", {"alignment": "none", "mouth_height": 0.7}),
+        ("eye_distance", {"alignment": "none", "eye_distance": 0.3}),
+        ("eye_height", {"alignment": "none", "eye_height": 0.4}),
+        ("flow_steps", {"flow_steps": 8}),
+        ("magnify_band", {"magnify_band": (1.0, 2.0)}),
+        ("magnify_level", {"magnify_level": 1}),
+        ("interpolation", {"interpolation": "tim"}),
+    ],
+)
+def test_a_setting_without_effect_is_refused(named, settings):
+    with pytest.raises(InputError, match=f"vision.{named}: has no effect"):
+        PrepareRecipe(**settings)
+
+
+def test_a_sequence_is_written_out_in_its_place():
+    recipe = PrepareRecipe(flow_pairs=("sequence", "onset-apex"), flow_steps=2)
+    assert recipe.flow_names == ("onset-1/2", "onset-2/2", "onset-apex")
+    assert PrepareRecipe().flow_names == PrepareRecipe().flow_pairs
