@@ -12,6 +12,7 @@ import numpy as np
 
 from hsta.records import Clip, PreparedClip, Quality, RejectedClip
 from hsta.vision.align import compose, invert, warp
+from hsta.vision.apex import place_by_motion
 from hsta.vision.drift import DriftTracker
 from hsta.vision.errors import ClipError
 from hsta.vision.faces import FaceFinder
@@ -59,23 +60,22 @@ def prepare_clip(
         return RejectedClip(clip=clip, reason=error.reason, detail=error.detail)
 
 
-def _apex(clip: Clip, recipe: PrepareRecipe) -> tuple[int, str]:
-    """The apex frame's number and where it comes from."""
+def _apex(clip: Clip, recipe: PrepareRecipe) -> tuple[int | None, str]:
+    """The apex frame's number, None where the motion has to tell it, and where it comes from."""
     if clip.apex is None and recipe.missing_apex == "reject":
         raise ClipError("no-apex", "the clip has no annotated apex and the recipe's missing_apex is 'reject'")
-    apex, source = (
-        (clip.apex, "annotated") if clip.apex is not None else ((clip.onset + clip.offset) // 2, recipe.missing_apex)
-    )
-    if not clip.onset <= apex <= clip.offset or clip.onset == clip.offset:
+    if not clip.onset < clip.offset or not clip.onset <= (clip.onset if clip.apex is None else clip.apex) <= clip.offset:
         raise ClipError(
-            "wrong-frame-order", f"onset {clip.onset}, apex {apex}, offset {clip.offset} are not in this order"
+            "wrong-frame-order", f"onset {clip.onset}, apex {clip.apex}, offset {clip.offset} are not in this order"
         )
-    return apex, source
+    if clip.apex is not None:
+        return clip.apex, "annotated"
+    return (clip.onset + clip.offset) // 2 if recipe.missing_apex == "midpoint" else None, recipe.missing_apex
 
 
 def _prepare(
     clip: Clip,
-    apex: int,
+    apex: int | None,
     apex_source: str,
     stored: FrameFiles | VideoFile,
     recipe: PrepareRecipe,
@@ -106,7 +106,13 @@ def _prepare(
             frames.append(warp(image, transform, size))
     if track is not None:
         check_order(np.stack(transforms), numbers, size)
-    place = numbers.index(apex)
+    with clock("flow"):
+        place = (
+            place_by_motion(np.stack(frames), placed.landmarks, apex_source, recipe)
+            if apex is None
+            else numbers.index(apex)
+        )
+        apex = numbers[place]
     onset_frame, apex_frame = frames[0], frames[place]
     with clock("warp"):
         pixels, maps = np.stack(frames), np.stack(transforms)

@@ -17,7 +17,7 @@ FLOW_METHODS = ("farneback", "dis", "tvl1")
 FLOW_PAIRS = ("onset-apex", "apex-offset")
 SEQUENCE = "sequence"
 GLOBAL_MOTIONS = ("none", "nose", "ecc")
-MISSING_APEX = ("midpoint", "reject")
+MISSING_APEX = ("midpoint", "first-motion", "flow-maximum", "reject")
 INTERPOLATIONS = ("tim", "linear")
 
 EYE_DISTANCE, EYE_HEIGHT = 0.34, 0.36
@@ -57,7 +57,8 @@ class PrepareRecipe:
         global_motion: what is subtracted from each flow field: "none"; "nose", the mean flow of a patch on the nose;
             "ecc", the rigid motion that findTransformECC finds in the face.
         missing_apex: what becomes of a clip without an annotated apex: "midpoint" takes the frame halfway from onset to
-            offset and records it, "reject" rejects the clip.
+            offset, "flow-maximum" the one that has moved most, "first-motion" the first that has moved half as far
+            (`hsta.vision.apex`), each recorded with the clip; "reject" rejects the clip.
         magnify: 0, or how much linear Eulerian magnification adds to the motion since the onset in the aligned frames
             (`hsta.vision.magnify`). Flow is made of the magnified frames. Needs the clip's frames per second.
         magnify_band: lowest and highest frequency that is magnified, Hz; None is 0.5 to 6. Only with ``magnify``.

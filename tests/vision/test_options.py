@@ -190,3 +190,18 @@ def test_points_of_an_interpolated_clip_map_from_the_source(prepare):
     source = np.array([[150.0, 150.0], [220.0, 180.0]])
     path = np.stack([transform_points(matrix, source) for matrix in result.transforms])
     assert np.abs(np.diff(path, axis=0)).max() < 1.5
+
+
+@pytest.mark.parametrize(("policy", "part"), [("flow-maximum", 1.0), ("first-motion", 0.5)])
+def test_motion_tells_an_apex_that_is_not_annotated(demo, finder, policy, part):
+    """The planted motion rises from onset to apex: its maximum is at the true apex, half of it about halfway there."""
+    from hsta.datasets.manifest import read_manifest
+    from hsta.datasets.synthetic import CLASSES
+
+    clip = read_manifest(str(demo / "clips.csv"), dataset="demo", label_set="demo3", classes=CLASSES)[0]
+    blind = dataclasses.replace(clip, apex=None)
+    result = prepare_clip(blind, PrepareRecipe(missing_apex=policy), finder)
+    assert result.provenance["apex_source"] == policy and result.clip.apex is None
+    assert abs(result.apex - (clip.onset + part * (clip.apex - clip.onset))) <= 2
+    with_apex = prepare_clip(clip, PrepareRecipe(missing_apex=policy), finder)
+    assert (with_apex.apex, with_apex.provenance["apex_source"]) == (clip.apex, "annotated")
