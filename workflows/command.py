@@ -10,7 +10,12 @@ from hsta.errors import InputError
 
 
 def main(
-    name: str, doc: str, run: Callable, arguments: list[str] | None = None, *, flags: Mapping[str, tuple[str, str]] | None = None
+    name: str,
+    doc: str,
+    run: Callable,
+    arguments: list[str] | None = None,
+    *,
+    flags: Mapping[str, tuple[str, str]] | None = None,
 ) -> int:
     """Parse ``--config`` and ``--set``, load the configuration and run the command.
 
@@ -29,7 +34,12 @@ def main(
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML settings, path or URL; see configs/")
     parser.add_argument(
-        "--set", action="append", default=[], dest="assignments", metavar="a.b=c", help="replace one setting; may be repeated"
+        "--set",
+        action="append",
+        default=[],
+        dest="assignments",
+        metavar="a.b=c",
+        help="replace one setting; may be repeated",
     )
     for option, (setting, meaning) in (flags or {}).items():
         parser.add_argument(

@@ -81,7 +81,12 @@ class Prepare:
         _require(self.clips_per_shard >= 1, "prepare.clips_per_shard", self.clips_per_shard, "1 or more")
         _require(self.max_shard_mb >= 1, "prepare.max_shard_mb", self.max_shard_mb, "1 or more")
         _require(0 <= self.max_rejected <= 1, "prepare.max_rejected", self.max_rejected, "a share from 0 to 1")
-        _require(not (self.verify and self.force), "prepare.verify", self.verify, "false with prepare.force: all is made anew")
+        _require(
+            not (self.verify and self.force),
+            "prepare.verify",
+            self.verify,
+            "false with prepare.force: all is made anew",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +109,12 @@ class Protocol:
     def __post_init__(self) -> None:
         count = self.validation_subjects
         _require(count >= 0, "protocol.validation_subjects", count, "0 (none) or more")
-        _require(bool(self.seeds) and len(set(self.seeds)) == len(self.seeds), "protocol.seeds", self.seeds, "different numbers")
+        _require(
+            bool(self.seeds) and len(set(self.seeds)) == len(self.seeds),
+            "protocol.seeds",
+            self.seeds,
+            "different numbers",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

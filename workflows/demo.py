@@ -33,7 +33,10 @@ def run(config: Config) -> int:
             status = stage(config)
             if status:
                 return status
-    print(f"demo: {clock(time.monotonic() - started)} in all; the report is {storage.join(config.folder, 'report.html')}", flush=True)
+    print(
+        f"demo: {clock(time.monotonic() - started)} in all; the report is {storage.join(config.folder, 'report.html')}",
+        flush=True,
+    )
     return 0
 
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from hsta import storage
+
 # A node that goes silent would stall Ray Data for seven minutes under gRPC's defaults. Every process needs the same values.
 KEEPALIVE = {"RAY_grpc_client_keepalive_time_ms": "30000", "RAY_grpc_client_keepalive_timeout_ms": "20000"}
 # Read by Ray in the processes of this project; a user's own setting wins.
@@ -20,7 +22,7 @@ QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
-FORWARDED = ("AWS_", "RAY_TRAIN_")
+FORWARDED = ("RAY_TRAIN_",)
 
 
 @contextmanager
@@ -43,8 +45,15 @@ def ray_session() -> Iterator[None]:
 
     import ray
 
-    variables = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
-    options = {"runtime_env": {"env_vars": {**variables, **KEEPALIVE}}, "logging_level": logging.ERROR, "log_to_driver": False}
+    os.environ.update(storage.environment())  # pyarrow and Ray see in it the store that the rest of the project sees
+    variables = {
+        name: value for name, value in os.environ.items() if name.startswith(FORWARDED)
+    } | storage.environment()
+    options = {
+        "runtime_env": {"env_vars": {**variables, **KEEPALIVE}},
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+    }
     if not joined:
         options |= {"include_dashboard": False, "address": "local"}
     with nullcontext() if joined else _silent_standard_error():

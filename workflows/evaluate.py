@@ -113,7 +113,9 @@ def headline(results: dict) -> str:
     for name in ("uf1", "uar", "acc", "wf1"):
         low, high = results["interval"][name]
         floors = (results["floors"][floor][name] for floor in ("majority", "random"))
-        lines.append(f"{name.upper():10}{results['pooled'][name]:8.4f}{f'{low:.4f} - {high:.4f}':>18}{next(floors):10.4f}{next(floors):8.4f}")
+        lines.append(
+            f"{name.upper():10}{results['pooled'][name]:8.4f}{f'{low:.4f} - {high:.4f}':>18}{next(floors):10.4f}{next(floors):8.4f}"
+        )
     return "\n".join(lines)
 
 

@@ -140,7 +140,9 @@ def _load_checkpoint(settings: FoldSettings, plan: FoldPlan) -> dict | None:
         return None
     state = load_tensors(checkpoint)
     if state["science_hash"] != settings.science_hash:
-        raise InputError("the checkpoint belongs to another configuration or to other clips", where=checkpoint, cure="delete it")
+        raise InputError(
+            "the checkpoint belongs to another configuration or to other clips", where=checkpoint, cure="delete it"
+        )
     return state
 
 
@@ -204,7 +206,9 @@ def score_fold(settings: FoldSettings, plan: FoldPlan, held_out: Sequence, start
     return receipt
 
 
-def run_fold(config: Mapping, *, settings: FoldSettings, plans: Mapping[str, FoldPlan], data: Mapping, executor: str) -> None:
+def run_fold(
+    config: Mapping, *, settings: FoldSettings, plans: Mapping[str, FoldPlan], data: Mapping, executor: str
+) -> None:
     """A Ray Tune trial: train the fold that ``config["fold"]`` names, then score it. ``data`` maps subjects to ObjectRefs."""
     import ray
     from ray import tune

@@ -35,7 +35,13 @@ class Progress:
         elapsed = now - self._started
         rate = (done - self._first) / elapsed if elapsed > 0 else 0.0
         eta = f"ETA {clock((self._total - done) / rate)}" if rate > 0 and done < self._total else ""
-        parts = [f"{done / self._total:4.0%}", f"{done:.0f}/{self._total:.0f} {self._unit}", f"{clock(elapsed)} elapsed", eta, note]
+        parts = [
+            f"{done / self._total:4.0%}",
+            f"{done:.0f}/{self._total:.0f} {self._unit}",
+            f"{clock(elapsed)} elapsed",
+            eta,
+            note,
+        ]
         self._write(f"{self._title}: " + ", ".join(part for part in parts if part))
 
     def close(self) -> None:

@@ -24,7 +24,9 @@ def read_yaml(url: str) -> dict:
     except FileNotFoundError:
         raise InputError("the configuration file is not there", where=url, cure="check --config") from None
     except yaml.YAMLError as error:
-        raise InputError(f"is not valid YAML: {error}", where=url, cure="check the indentation and the quotes") from None
+        raise InputError(
+            f"is not valid YAML: {error}", where=url, cure="check the indentation and the quotes"
+        ) from None
     if not isinstance(value, dict):
         raise InputError("is not a mapping of settings", where=url, cure="see configs/ for examples")
     return value
@@ -36,11 +38,15 @@ def override(settings: dict, assignments: Sequence[str]) -> dict:
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or not all(name.split(".")):
-            raise InputError(f"'{assignment}' is not an assignment", where="--set", cure="write --set section.key=value")
+            raise InputError(
+                f"'{assignment}' is not an assignment", where="--set", cure="write --set section.key=value"
+            )
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise InputError(f"the value of '{assignment}' is not YAML: {error}", where="--set", cure="quote it") from None
+            raise InputError(
+                f"the value of '{assignment}' is not YAML: {error}", where="--set", cure="quote it"
+            ) from None
         *sections, key = name.split(".")
         place = result
         for section in sections:
@@ -59,7 +65,9 @@ def build(kind: type[T], values: Any, *, where: str, path: str = "") -> T:
     """
     place = f"{where}, {path}" if path else where
     if not isinstance(values, Mapping):
-        raise InputError(f"expected a section with keys, found {values!r}", where=place, cure="indent its keys under it")
+        raise InputError(
+            f"expected a section with keys, found {values!r}", where=place, cure="indent its keys under it"
+        )
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in values:
@@ -71,7 +79,9 @@ def build(kind: type[T], values: Any, *, where: str, path: str = "") -> T:
     for name, field in fields.items():
         optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if name not in given and not optional:
-            raise InputError(f"missing key '{_join(path, name)}'", where=where, cure=f"add it, or --set {_join(path, name)}=...")
+            raise InputError(
+                f"missing key '{_join(path, name)}'", where=where, cure=f"add it, or --set {_join(path, name)}=..."
+            )
     return kind(**given)
 
 

@@ -1,35 +1,38 @@
-"""Prepared clips as Parquet shards: the plan, the schema, writing, reading.
+"""Prepared clips as Parquet shards: the schema, writing, checking, reading.
 
 A prepared data set is a folder (on disk or in object storage):
 
-    card.json                    what it holds, how it was made, its shards; written last: without it the set is not complete
+    plan.json                    what is going to be prepared, and from which recipe and sources; written first
+    <dataset>/<subject>/00000-<hash>.parquet   shards of one subject each, so that training reads a subject without the rest
+    <dataset>/<subject>/00000-<hash>.json      a shard's receipt, written after it: with it the shard is done
     index.parquet                one row a prepared clip, without pixels
     rejects.parquet              one row a rejected clip, with its reason
-    <dataset>/<subject>/00000.parquet   shards of one subject each, so that training reads a subject without touching the rest
-    <dataset>/<subject>/00000.json      a shard's receipt, written after it: with it the shard is done and never made again
+    card.json                    what the set holds, how it was made, its shards; written last: without it the set is not complete
 
-A shard's name and content follow from the manifest and the recipe alone, not from the number of workers or their timing.
+None of them depends on when, by how many workers, or in how many attempts it was made (`hsta.datasets.shard_plan`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hsta import storage
+from hsta.datasets.shard_plan import SCHEMA_VERSION, ShardPlan
+from hsta.datasets.shard_plan import safe_name as safe_name
 from hsta.errors import InputError
 from hsta.records import Clip, PreparedClip, Quality, RejectedClip
 
-SCHEMA_VERSION = "1"
+CARD_FILE = "card.json"
 
 
 def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
@@ -58,7 +61,11 @@ PIXEL_FIELDS = [
     _field("frame_numbers", pa.list_(pa.int64()), "numbers of the frames, onset to offset"),
     _field("frames", pa.large_binary(), "uint8, row-major (frames, height, width, RGB), aligned, lossless"),
     _field("frames_shape", pa.list_(pa.int64()), "(frames, height, width, 3)"),
-    _field("flow", pa.large_binary(), "little-endian float16, row-major (pairs, 2, height, width); pixels of the aligned face"),
+    _field(
+        "flow",
+        pa.large_binary(),
+        "little-endian float16, row-major (pairs, 2, height, width); pixels of the aligned face",
+    ),
     _field("flow_shape", pa.list_(pa.int64()), "(pairs, 2, height, width)"),
     _field("flow_pairs", pa.list_(pa.string()), "first and second frame of each flow field"),
     _field("landmarks", pa.list_(pa.float32()), "MediaPipe face mesh of the onset frame, (468, 2), aligned pixels"),
@@ -66,79 +73,112 @@ PIXEL_FIELDS = [
     _field("provenance", pa.map_(pa.string(), pa.string()), "versions and hashes"),
 ]
 INDEX_SCHEMA = pa.schema(INDEX_FIELDS, metadata={"hsta.schema": SCHEMA_VERSION})
-SHARD_SCHEMA = pa.schema(INDEX_FIELDS + PIXEL_FIELDS, metadata={"hsta.schema": SCHEMA_VERSION, "hsta.flow_unit": "aligned pixels"})
+SHARD_SCHEMA = pa.schema(
+    INDEX_FIELDS + PIXEL_FIELDS, metadata={"hsta.schema": SCHEMA_VERSION, "hsta.flow_unit": "aligned pixels"}
+)
 REJECT_SCHEMA = pa.schema(
-    [_field(name, pa.string(), "") for name in ("clip_id", "dataset", "subject", "path", "reason", "detail")],
+    [
+        *(_field(name, pa.string(), "as in the manifest") for name in ("clip_id", "dataset", "subject", "path")),
+        _field("onset", pa.int64(), "frame number"),
+        _field("offset", pa.int64(), "frame number"),
+        _field("reason", pa.string(), "short stable code, see hsta.vision.errors"),
+        _field("detail", pa.string(), "names the file or the figure"),
+    ],
     metadata={"hsta.schema": SCHEMA_VERSION},
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardPlan:
-    """One shard to make: its place under the prepared set, its clips, and a hash of all that its content follows from."""
-
-    name: str
-    clips: tuple[Clip, ...]
-    content_hash: str
-
-
-def plan_shards(clips: Sequence[Clip], *, recipe_hash: str, clips_per_shard: int) -> tuple[ShardPlan, ...]:
-    """Divide clips into shards of one subject each, at most ``clips_per_shard`` clips, in the manifest's order."""
-    by_subject: dict[tuple[str, str], list[Clip]] = {}
-    for clip in clips:
-        by_subject.setdefault((clip.dataset, clip.subject), []).append(clip)
-    plans = []
-    for (dataset, subject), members in by_subject.items():
-        for number, start in enumerate(range(0, len(members), clips_per_shard)):
-            part = tuple(members[start : start + clips_per_shard])
-            facts = json.dumps([recipe_hash, SCHEMA_VERSION, [asdict(clip) for clip in part]], sort_keys=True)
-            name = f"{safe_name(dataset)}/{safe_name(subject)}/{number:05d}"
-            plans.append(ShardPlan(name=name, clips=part, content_hash=hashlib.sha256(facts.encode()).hexdigest()))
-    return tuple(plans)
-
-
-def safe_name(text: str) -> str:
-    """``text`` as one path segment; texts that differ give names that differ."""
-    clean = re.sub(r"[^A-Za-z0-9_-]", "_", text)
-    return clean if clean == text else f"{clean}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+def is_shard_file(name: str) -> bool:
+    """Whether a file of a prepared set, named from its root, is a shard or a receipt."""
+    return re.fullmatch(r"[^/]+/[^/]+/\d{5,}-[0-9a-f]{12}\.(parquet|json)", name) is not None
 
 
 def read_receipt(root: str, plan: ShardPlan) -> dict | None:
-    """The receipt of a shard that is done under this very plan, None where it has still to be made."""
+    """The receipt of a shard that is done under this very plan, None where it has still to be made (or its receipt is damaged)."""
     try:
         receipt = storage.read_json(storage.join(root, plan.name + ".json"))
-    except FileNotFoundError:
+        return receipt if receipt["content_hash"] == plan.content_hash else None
+    except (FileNotFoundError, InputError, KeyError, TypeError) as error:
+        if isinstance(error, storage.Unreachable):
+            raise
         return None
-    return receipt if receipt["content_hash"] == plan.content_hash else None
+
+
+class ShardWriter:
+    """Writes one shard: clip by clip, one row group each, into a file on this machine's disk, then whole to its place.
+
+    Memory holds one clip at a time. `commit` may run in another thread, once, after the last `add`.
+    """
+
+    def __init__(self, plan: ShardPlan):
+        self._plan = plan
+        self._file = tempfile.TemporaryFile()
+        self._writer: pq.ParquetWriter | None = None
+        self._rows: list[dict] = []
+        self._rejects: list[dict] = []
+
+    def add(self, result: PreparedClip | RejectedClip) -> None:
+        """The next clip's result, in the order of the plan. Raises ValueError for flow that is not finite."""
+        if isinstance(result, RejectedClip):
+            self._rejects.append(_reject_row(result))
+            return
+        row = to_row(result)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._file,
+                SHARD_SCHEMA,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=False,
+                write_statistics=[field.name for field in INDEX_FIELDS],  # of pixels they cost as much as compression
+            )
+        self._writer.write_table(pa.Table.from_pylist([row], schema=SHARD_SCHEMA))
+        plain = {name: row[name] for name in INDEX_SCHEMA.names}
+        self._rows.append({**plain, "labels": [list(label) for label in row["labels"]]})
+
+    def commit(self, root: str) -> dict:
+        """Put the shard in its place, then its receipt. A shard without a prepared clip has a receipt only.
+
+        Returns:
+            the receipt: ``name, content_hash, sha256, bytes, clips`` (ids of the prepared), ``rows`` of the index, ``rejects``.
+        """
+        digest = None
+        with self._file:
+            if self._writer is not None:
+                self._writer.close()
+                digest = _digest(self._file)
+                size = self._file.tell()
+                storage.upload(self._file, storage.join(root, self._plan.name + ".parquet"))
+        receipt = {
+            "name": self._plan.name,
+            "content_hash": self._plan.content_hash,
+            "sha256": digest,
+            "bytes": size if digest else 0,
+            "clips": [row["clip_id"] for row in self._rows],
+            "rows": self._rows,
+            "rejects": self._rejects,
+        }
+        storage.write_json(storage.join(root, self._plan.name + ".json"), receipt)
+        return receipt
 
 
 def write_shard(root: str, plan: ShardPlan, results: Iterable[PreparedClip | RejectedClip]) -> dict:
-    """Write a shard, one row group a clip, then its receipt. Memory holds the shard's compressed bytes and one clip.
+    """Write a shard and its receipt (see `ShardWriter`). Returns the receipt."""
+    writer = ShardWriter(plan)
+    for result in results:
+        writer.add(result)
+    return writer.commit(root)
 
-    Returns:
-        the receipt: ``name, content_hash, sha256, bytes, clips`` (ids of the prepared) and ``rejects``.
-    """
-    sink, prepared, rejects = io.BytesIO(), [], []
-    with pq.ParquetWriter(sink, SHARD_SCHEMA, compression="zstd", compression_level=1, use_dictionary=False) as writer:
-        for result in results:
-            if isinstance(result, RejectedClip):
-                rejects.append(_reject_row(result))
-            else:
-                writer.write_table(pa.Table.from_pylist([to_row(result)], schema=SHARD_SCHEMA))
-                prepared.append(result.clip.clip_id)
-    data = sink.getvalue()
-    if prepared:
-        storage.write_bytes(storage.join(root, plan.name + ".parquet"), data)
-    receipt = {
-        "name": plan.name,
-        "content_hash": plan.content_hash,
-        "sha256": hashlib.sha256(data).hexdigest() if prepared else None,
-        "bytes": len(data) if prepared else 0,
-        "clips": prepared,
-        "rejects": rejects,
-    }
-    storage.write_json(storage.join(root, plan.name + ".json"), receipt)
-    return receipt
+
+def check_shard(root: str, receipt: Mapping) -> str | None:
+    """Read a shard again and compare it with its receipt. Returns what is wrong with it, None where nothing is."""
+    if receipt["sha256"] is None:
+        return None
+    try:
+        found = storage.sha256(storage.join(root, receipt["name"] + ".parquet"))
+    except FileNotFoundError:
+        return "is missing"
+    return None if found == receipt["sha256"] else "is damaged: its hash differs from its receipt's"
 
 
 def to_row(prepared: PreparedClip) -> dict:
@@ -160,7 +200,8 @@ def to_row(prepared: PreparedClip) -> dict:
         "fps": clip.fps,
         "labels": list(clip.labels.items()),
         **asdict(quality),
-        "frames_sha256": hashlib.sha256(np.ascontiguousarray(prepared.frames)).hexdigest(),
+        "frames_sha256": prepared.provenance.get("frames_sha256")
+        or hashlib.sha256(np.ascontiguousarray(prepared.frames)).hexdigest(),
         "frame_numbers": list(prepared.frame_numbers),
         "frames": prepared.frames.tobytes(),
         "frames_shape": list(prepared.frames.shape),
@@ -191,30 +232,37 @@ def from_row(row: Mapping) -> PreparedClip:
 
 def clip_from_row(row: Mapping) -> Clip:
     """The annotation in a row of the index or of a shard."""
-    plain = {name: row[name] for name in ("clip_id", "dataset", "subject", "recording", "path", "onset", "offset", "fps")}
+    plain = {
+        name: row[name] for name in ("clip_id", "dataset", "subject", "recording", "path", "onset", "offset", "fps")
+    }
     return Clip(**plain, apex=row["annotated_apex"], labels=dict(row["labels"]))
 
 
-def finish(root: str, *, receipts: Sequence[Mapping], card: Mapping) -> dict:
-    """Write the index, the rejects and, last, the card of a set whose shards are all done. Returns the card."""
-    tables = _map_files(
-        lambda receipt: _read_table(storage.join(root, receipt["name"] + ".parquet"), INDEX_SCHEMA.names),
-        [receipt for receipt in receipts if receipt["clips"]],
-    )
-    index = pa.concat_tables([table.cast(INDEX_SCHEMA) for table in tables] or [INDEX_SCHEMA.empty_table()])
-    rejects = [row for receipt in receipts for row in receipt["rejects"]]
-    _write_table(storage.join(root, "index.parquet"), index)
-    _write_table(storage.join(root, "rejects.parquet"), pa.Table.from_pylist(rejects, schema=REJECT_SCHEMA))
-    shards = [{key: receipt[key] for key in ("name", "sha256", "bytes", "clips")} for receipt in receipts]
-    full = {**card, "schema": SCHEMA_VERSION, "prepared": len(index), "rejects": rejects, "shards": shards}
-    storage.write_json(storage.join(root, "card.json"), full)
-    return full
+def make_card(receipts: Sequence[Mapping], facts: Mapping) -> dict:
+    """The card of a set whose shards are all done: ``facts``, the shards and the rejects."""
+    return {
+        **facts,
+        "schema": SCHEMA_VERSION,
+        "prepared": sum(len(receipt["clips"]) for receipt in receipts),
+        "rejects": [row for receipt in receipts for row in receipt["rejects"]],
+        "shards": [{key: receipt[key] for key in ("name", "sha256", "bytes", "clips")} for receipt in receipts],
+    }
+
+
+def finish(root: str, receipts: Sequence[Mapping], card: Mapping) -> None:
+    """Write the index, the rejects and, last, the card (`make_card`)."""
+    rows = [
+        {**row, "labels": [tuple(label) for label in row["labels"]]} for receipt in receipts for row in receipt["rows"]
+    ]
+    _write_table(storage.join(root, "index.parquet"), pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+    _write_table(storage.join(root, "rejects.parquet"), pa.Table.from_pylist(card["rejects"], schema=REJECT_SCHEMA))
+    storage.write_json(storage.join(root, CARD_FILE), card)
 
 
 def read_card(root: str) -> dict:
     """The card of a complete prepared set. Raises InputError where there is none."""
     try:
-        return storage.read_json(storage.join(root, "card.json"))
+        return storage.read_json(storage.join(root, CARD_FILE))
     except FileNotFoundError:
         raise InputError(
             "no complete prepared data set here (card.json is missing)",
@@ -236,21 +284,23 @@ def read_prepared(root: str, card: Mapping, clip_ids: Iterable[tuple[str, str]])
     """
     wanted = set(clip_ids)
     for shard in card["shards"]:
-        if not wanted:
-            break
-        if {clip_id for _, clip_id in wanted}.isdisjoint(shard["clips"]):
-            continue
-        url = storage.join(root, shard["name"] + ".parquet")
-        with _open_parquet(url) as file:
-            for group in range(file.num_row_groups):
-                row = file.read_row_group(group, columns=["dataset", "clip_id"]).to_pylist()[0]
-                key = (row["dataset"], row["clip_id"])
-                if key in wanted:
-                    wanted.discard(key)
-                    yield from_row(file.read_row_group(group).to_pylist()[0])
+        here = {clip_id for _, clip_id in wanted} & set(shard["clips"])
+        for prepared in read_some(root, shard, here) if here else ():
+            key = (prepared.clip.dataset, prepared.clip.clip_id)
+            if key in wanted:
+                wanted.discard(key)
+                yield prepared
     if wanted:
         missing = ", ".join(sorted(clip_id for _, clip_id in wanted)[:5])
         raise InputError(f"{len(wanted)} clips are not in this set: {missing}", where=root, cure="run prepare again")
+
+
+def read_some(root: str, shard: Mapping, clip_ids: Collection[str]) -> Iterator[PreparedClip]:
+    """Read some clips of one shard, as the card lists it. Raises InputError where it is missing or damaged."""
+    with _open_parquet(storage.join(root, shard["name"] + ".parquet")) as file:
+        for group, clip_id in enumerate(shard["clips"]):
+            if clip_id in clip_ids:
+                yield from_row(file.read_row_group(group).to_pylist()[0])
 
 
 def _reject_row(rejected: RejectedClip) -> dict:
@@ -260,6 +310,8 @@ def _reject_row(rejected: RejectedClip) -> dict:
         "dataset": clip.dataset,
         "subject": clip.subject,
         "path": clip.path,
+        "onset": clip.onset,
+        "offset": clip.offset,
         "reason": rejected.reason,
         "detail": rejected.detail,
     }
@@ -270,7 +322,9 @@ def _open_parquet(url: str) -> pq.ParquetFile:
         fs, path = storage.filesystem(url)
         return pq.ParquetFile(fs.open(path, "rb"), pre_buffer=False)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise InputError(f"the shard is missing or damaged: {error}", where=url, cure="delete its .json and run prepare") from error
+        raise InputError(
+            f"the shard is missing or damaged: {error}", where=url, cure="delete its .json and run prepare"
+        ) from error
 
 
 def _read_table(url: str, columns: list[str] | None) -> pa.Table:
@@ -284,6 +338,10 @@ def _write_table(url: str, table: pa.Table) -> None:
     storage.write_bytes(url, sink.getvalue())
 
 
-def _map_files(function, items: Sequence) -> list:
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        return list(pool.map(function, items))
+def _digest(file: BinaryIO) -> str:
+    """SHA-256 of an open file's whole content; leaves the position at its end."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while piece := file.read(storage.CHUNK):
+        digest.update(piece)
+    return digest.hexdigest()

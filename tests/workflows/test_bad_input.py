@@ -56,7 +56,10 @@ def change_cell(row, **cells):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda rows, fields: (rows, [name for name in fields if name != "offset"]), ["row 1", "missing column offset"]),
+        (
+            lambda rows, fields: (rows, [name for name in fields if name != "offset"]),
+            ["row 1", "missing column offset"],
+        ),
         (lambda rows, fields: ([*rows, rows[0]], fields), ["row 11", "is already in row 2"]),
         (change_cell(2, apex="99999"), ["row 4", "apex 99999", "outside onset..offset"]),
         (change_cell(4, label="grin"), ["row 6", "unknown label 'grin'", "smile, brow-raise, frown"]),
@@ -81,7 +84,16 @@ def test_a_missing_folder_and_an_unreadable_image_are_rejected_with_row_and_cure
     broken.write_bytes(broken.read_bytes()[:300])
     assert run("prepare", *assignments) == 1
     error = capsys.readouterr().err
-    for part in ("row 2", rows[0]["clip_id"], "missing-folder", "row 7", rows[5]["clip_id"], "unreadable-frame", broken.name, "cure:"):
+    for part in (
+        "row 2",
+        rows[0]["clip_id"],
+        "missing-folder",
+        "row 7",
+        rows[5]["clip_id"],
+        "unreadable-frame",
+        broken.name,
+        "cure:",
+    ):
         assert part in error, error
     assert "2 of 9 clips were rejected" in error
     assert run("prepare", *assignments, "prepare.max_rejected=0.5") == 0  # the others are prepared, and kept
@@ -91,7 +103,9 @@ def test_an_unknown_key_names_the_nearest(tmp_path, capsys):
     (tmp_path / "x.yaml").write_text(Path(DEMO).read_text().replace("epochs:", "epoch:"))
     assert run("loso", config=str(tmp_path / "x.yaml")) == 2
     error = capsys.readouterr().err
-    assert "unknown key 'train.epoch'" in error and "did you mean 'epochs'" in error and str(tmp_path / "x.yaml") in error
+    assert (
+        "unknown key 'train.epoch'" in error and "did you mean 'epochs'" in error and str(tmp_path / "x.yaml") in error
+    )
 
 
 @pytest.mark.parametrize("name", ["prepare", "loso"])
@@ -100,7 +114,14 @@ def test_an_output_that_cannot_be_written_is_said_before_any_work(clips, capsys,
     (folder / "file").write_text("")  # a file where a folder must be: not even root can write below it
     if name == "loso":
         assignments = demo_set[1]
-    assert run(name, *assignments, f"data.prepared={folder}/file/x" if name == "prepare" else f"run.storage={folder}/file/x") == 2
+    assert (
+        run(
+            name,
+            *assignments,
+            f"data.prepared={folder}/file/x" if name == "prepare" else f"run.storage={folder}/file/x",
+        )
+        == 2
+    )
     error = capsys.readouterr().err
     assert "no write access" in error and f"{folder}/file/x" in error and "cure:" in error
 
@@ -112,8 +133,12 @@ def test_folds_need_a_prepared_set(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_teaches(name):
-    done = subprocess.run([sys.executable, "-m", f"workflows.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "examples:" in done.stdout and f"python -m workflows.{name} --config" in done.stdout and "--set" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", f"workflows.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (
+        "examples:" in done.stdout and f"python -m workflows.{name} --config" in done.stdout and "--set" in done.stdout
+    )
 
 
 def test_the_exit_status_reaches_the_shell(tmp_path):

@@ -9,7 +9,10 @@ LOG = "set A\nc1 0 0\nc2 0 0\nc3 1 1\n\nset B\nc4 0 0\nc5 0 2\nc6 2 2\n\nset C\n
 
 def test_a_foreign_log_is_scored_by_the_pooled_definition(tmp_path, capsys):
     (tmp_path / "log.txt").write_text(LOG)
-    assert evaluate.main(["--log", str(tmp_path / "log.txt"), "--label-set", "megc3", "--output", str(tmp_path / "out")]) == 0
+    assert (
+        evaluate.main(["--log", str(tmp_path / "log.txt"), "--label-set", "megc3", "--output", str(tmp_path / "out")])
+        == 0
+    )
     pooled = json.loads((tmp_path / "out/results.json").read_text())["pooled"]
     assert (round(pooled["uf1"], 4), round(pooled["uar"], 4), pooled["acc"]) == (0.7111, 0.7667, 0.75)
     said = capsys.readouterr().out

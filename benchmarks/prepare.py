@@ -1,0 +1,270 @@
+"""How fast preparation is: the pipeline's clips/s over (cores x the vision function's rate in one process), same clips, one run.
+
+Measured with local disk, from and to an S3 server with ``--s3`` (Ceph, see tests/s3), with one actor and with one for each CPU;
+where the actors' time goes; and the memory of the driver and the actors for few and for many clips. Beside the wall clock's
+ratio, which others on the machine disturb, stands that of the CPU time: what the vision function takes for the clips, over what
+the actors and all of Ray, driver included, take from the first clip on.
+
+    .venv/bin/python -m benchmarks.prepare --clips 240 --s3 --memory 400 4000 --json prepare.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks.clip_sets import multiply
+from benchmarks.prepare_faults import ROOT, command, descendants
+from hsta import storage
+from hsta.datasets import synthetic
+from hsta.datasets.manifest import read_manifest
+
+RGW = ROOT / "tests/s3/rgw.sh"
+SMALL = ("vision.size=64", "vision.stabilise=none", "prepare.clips_per_shard=4")  # many clips in little time
+
+
+def vision_rate(manifest: str, limit: int) -> tuple[float, float]:
+    """Clips a second of `prepare_clip` in this process, single-threaded, files read from disk, and CPU seconds a clip; the first
+    clip is not counted."""
+    import cv2
+
+    from hsta.vision.clip import prepare_clip
+    from hsta.vision.faces import FaceFinder
+    from hsta.vision.recipe import PrepareRecipe
+
+    cv2.setNumThreads(1)
+    clips = read_manifest(manifest, dataset="demo", label_set="demo3", classes=synthetic.CLASSES)[:limit]
+    finder, recipe = FaceFinder(), PrepareRecipe()
+    prepare_clip(clips[0], recipe, finder)
+    began, used = time.perf_counter(), time.process_time()
+    for clip in clips:
+        prepare_clip(clip, recipe, finder)
+    return len(clips) / (time.perf_counter() - began), (time.process_time() - used) / len(clips)
+
+
+def vision_rates(manifest: Path, processes: int, limit: int) -> dict[str, float]:
+    """The same in ``processes`` at once: the sum of their rates, the mean of their CPU seconds a clip."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(vision_rate, [str(manifest)] * processes, [limit] * processes))
+    return {"rate": sum(rate for rate, _ in found), "cpu": sum(cpu for _, cpu in found) / processes}
+
+
+def pipeline(manifest: str, prepared: str, *more: str) -> dict:
+    """Run the command; returns its own account, with the clips' rates with and without start-up, and the CPU seconds a clip."""
+    began = time.monotonic()
+    process = subprocess.Popen(
+        command([f"data.manifest={manifest}", f"data.prepared={prepared}", *more]),
+        cwd=ROOT,
+        env=dict(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    series = _watch_cpu(process)
+    output, _ = process.communicate()
+    wall = time.monotonic() - began
+    if process.returncode:
+        raise SystemExit(output)
+    info = storage.read_json(storage.join(prepared, "run-info.json"))
+    steady = info["making_seconds"] - info["actor_start_seconds"]
+    rates = {"rate": info["clips_made"] / steady, "rate_with_start": info["clips_made"] / wall}
+    start, end = info["making"]
+    within = [used for moment, used in series if start <= moment <= end]
+    share = (end - start) / (within[-1]["moment"] - within[0]["moment"])
+    cpu = {who: share * (within[-1][who] - within[0][who]) / info["clips_made"] for who in ("actors", "driver", "ray")}
+    return {**info, **rates, "wall": wall, "cpu": cpu}
+
+
+def _watch_cpu(process: subprocess.Popen) -> list[tuple[float, dict[str, float]]]:
+    """Until the command ends: the time, and the CPU seconds that its actors, its driver and the rest of Ray have used by then."""
+    found = []
+    last: dict[int, tuple[str, float]] = {}
+    while process.poll() is None:
+        actors = set(descendants(process.pid, "ShardMaker"))
+        for pid in [process.pid, *descendants(process.pid, "")]:
+            who = "driver" if pid == process.pid else "actors" if pid in actors else "ray"
+            last[pid] = (who, max(_cpu(pid), last.get(pid, ("", 0.0))[1]))
+        sums = {
+            who: sum(seconds for role, seconds in last.values() if role == who) for who in ("actors", "driver", "ray")
+        }
+        now = time.time()
+        found.append((now, {**sums, "moment": now}))
+        time.sleep(0.25)
+    return found
+
+
+def _cpu(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peaks(manifest: Path, prepared: Path) -> dict[str, float]:
+    """Peak resident memory of the driver and of the largest actor, MB."""
+    process = subprocess.Popen(
+        command([f"data.manifest={manifest}", f"data.prepared={prepared}", *SMALL]),
+        cwd=ROOT,
+        env=dict(os.environ),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    found = {"driver": 0.0, "actor": 0.0}
+    while process.poll() is None:
+        found["driver"] = max(found["driver"], _peak(process.pid))
+        found["actor"] = max([found["actor"], *map(_peak, descendants(process.pid, "ShardMaker"))])
+        time.sleep(0.5)
+    if process.returncode:
+        raise SystemExit("the run for memory failed")
+    return found
+
+
+def _peak(pid: int) -> float:
+    try:
+        match = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0.0
+    return int(match[1]) / 1024 if match else 0.0
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[str]:
+    """A Ceph Object Gateway with a bucket. Gives the bucket's URL; the environment points at it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = 20000 + probe.getsockname()[1] % 9000
+    subprocess.run(["bash", RGW, "start", folder, str(port)], check=True, stdout=subprocess.DEVNULL)
+    try:
+        names = {
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "testkey",
+            "AWS_SECRET_ACCESS_KEY": "testsecret",
+        }
+        os.environ.update({**names, "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"})
+        storage.filesystem("s3://bench")[0].mkdir("bench")
+        yield "s3://bench"
+    finally:
+        subprocess.run(["bash", RGW, "kill", folder])
+
+
+@contextmanager
+def load_watch() -> Iterator[list[float]]:
+    """CPU seconds a second that processes of others used meanwhile (all but this one's descendants), as samples."""
+    samples: list[float] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(2.0):
+            samples.append(os.getloadavg()[0])
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    yield samples
+    stop.set()
+    thread.join()
+
+
+def speed(folder: Path, clips: int, with_s3: bool) -> dict:
+    """All rates on one set of clips."""
+    cores = os.cpu_count() or 1
+    manifest = multiply(
+        synthetic.make_demo(folder / "few", subjects=3, clips_per_class=1), folder / "many", clips=clips
+    )
+    limit = min(clips, 60)
+    found = {"cores": cores, "clips": clips}
+    found["one_process"] = vision_rates(manifest, 1, limit)
+    found["process_per_core"] = vision_rates(manifest, cores, limit)
+    found["local"] = pipeline(str(manifest), str(folder / "local"))
+    found["local_one_actor"] = pipeline(str(manifest), str(folder / "one"), "prepare.actors=1")
+    found["one_process_again"] = vision_rates(manifest, 1, limit)
+    if with_s3:
+        with s3_server(folder / "s3") as bucket:
+            storage.filesystem(bucket)[0].put(str(manifest.parent), f"{bucket}/raw", recursive=True)
+            found["s3"] = pipeline(f"{bucket}/raw/clips.csv", f"{bucket}/prepared")
+    return found
+
+
+def table(found: dict) -> list[Sequence[object]]:
+    """What was measured, beside the goals."""
+    before, after, all_at_once = found["one_process"], found["one_process_again"], found["process_per_core"]
+    whole = found["cores"] * (before["rate"] + after["rate"]) / 2
+    rows: list[Sequence[object]] = [
+        ("one process, clips/s", f"{before['rate']:.2f} before, {after['rate']:.2f} after", ""),
+        (f"{found['cores']} processes, clips/s", f"{all_at_once['rate']:.2f} ({all_at_once['rate'] / whole:.2f})", ""),
+    ]
+    for name, goal in (("local", 0.90), ("s3", 0.80)):
+        if name in found:
+            run = found[name]
+            rows.append(
+                (f"{name}, clips/s", f"{run['rate']:.2f} steady, {run['rate_with_start']:.2f} with all start-up", "")
+            )
+            rows.append((f"{name} / (cores x one process)", f"{run['rate'] / whole:.3f} steady", f">= {goal}"))
+            rows.append((f"{name}, with all start-up", f"{run['rate_with_start'] / whole:.3f}", ""))
+            cpu = ", ".join(f"{1000 * seconds:.0f} {who}" for who, seconds in run["cpu"].items())
+            rows.append((f"{name}, CPU ms a clip", f"{1000 * all_at_once['cpu']:.0f} vision alone; {cpu}", ""))
+            rows.append((f"{name}, CPU vision / all", f"{all_at_once['cpu'] / sum(run['cpu'].values()):.3f}", ""))
+            stages = {stage: seconds for stage, seconds in run["stage_seconds"].items() if stage != "whole"}
+            rows.append(
+                (f"{name}, stages / whole", f"{sum(stages.values()) / run['stage_seconds']['whole']:.3f}", ">= 0.95")
+            )
+            starts = f"{run['ray_start_seconds']:.1f} s Ray, {run['actor_start_seconds']:.1f} s actors"
+            rows.append((f"{name}, start-up", starts, ""))
+    rows.append(
+        ("1 -> all actors, speed-up", f"{found['local']['rate'] / found['local_one_actor']['rate']:.2f}", ">= 1.8 on 2")
+    )
+    return rows
+
+
+def main() -> int:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=240, help="clips for the rates; 0 leaves them out")
+    parser.add_argument("--s3", action="store_true", help="also from and to an S3 server started here")
+    parser.add_argument("--memory", type=int, nargs=2, metavar="CLIPS", help="few and many, for the memory")
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # one process, one thread, as Ray's actors have it
+    rows: list[Sequence[object]] = []
+    found: dict = {}
+    with tempfile.TemporaryDirectory() as name, load_watch() as load:
+        folder = Path(name)
+        if options.clips:
+            found = speed(folder, options.clips, options.s3)
+            rows += table(found)
+        if options.memory:
+            source = synthetic.make_demo(folder / "small", subjects=2, clips_per_class=1)
+            found["memory"] = {}
+            for clips in options.memory:
+                manifest = multiply(source, folder / f"memory-{clips}", clips=clips, frames=3)
+                found["memory"][clips] = peaks(manifest, folder / f"memory-{clips}-prepared")
+            few, many = (found["memory"][clips] for clips in options.memory)
+            for who in few:
+                rows.append(
+                    (f"peak RSS, {who}", f"{few[who]:.0f} -> {many[who]:.0f} MB: {many[who] / few[who]:.3f}", "<= 1.15")
+                )
+        found["load_average"] = [round(min(load, default=0), 2), round(max(load, default=0), 2)]
+    rows.append(("load average while measured", f"{found['load_average'][0]} to {found['load_average'][1]}", ""))
+    width = max(len(str(row[0])) for row in rows)
+    print("\n".join(f"{row[0]:<{width}}  {row[1]:<44} {row[2]}".rstrip() for row in rows))
+    if options.json:
+        Path(options.json).write_text(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
