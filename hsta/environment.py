@@ -24,8 +24,12 @@ def commit() -> str:
     """The project's commit, with ``+changes`` for uncommitted ones; "unknown" outside a checkout."""
     root = Path(__file__).resolve().parents[1]
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True).stdout
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+changes" if status.strip() else "")
@@ -33,4 +37,8 @@ def commit() -> str:
 
 def hardware() -> dict[str, str]:
     """Processor, number of CPUs and operating system of this machine."""
-    return {"machine": platform.machine(), "cpus": str(os.cpu_count()), "system": f"{platform.system()} {platform.release()}"}
+    return {
+        "machine": platform.machine(),
+        "cpus": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.release()}",
+    }

@@ -1,6 +1,6 @@
 """The records that flow through the project, each named and immutable.
 
-    Clip -> PreparedClip (or RejectedClip) -> shard row -> batch -> Prediction -> Report
+Clip -> PreparedClip (or RejectedClip) -> shard row -> batch -> Prediction -> Report
 """
 
 from __future__ import annotations

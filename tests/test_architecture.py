@@ -32,7 +32,11 @@ def test_workflows_do_not_know_the_cluster_files():
 
 def loaded_after(statement: str) -> set[str]:
     code = f"import sys; {statement}; print(*(name.split('.')[0] for name in sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 def test_importing_the_package_is_light():

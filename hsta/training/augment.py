@@ -91,9 +91,7 @@ def draw_operations(operations: int, magnitude: float, count: int, generator: Ge
     full["solarise"] = torch.full((count,), 256 * (1 - level))
     full |= {name: largest * level * sign[:, OPERATIONS.index(name)] for name, largest in _LARGEST.items()}
     neutral = {**NEUTRAL_LIGHT, **dict.fromkeys(MOVES, 0.0)}
-    return {
-        name: torch.where(chosen[:, column], full[name], neutral[name]) for column, name in enumerate(OPERATIONS)
-    }
+    return {name: torch.where(chosen[:, column], full[name], neutral[name]) for column, name in enumerate(OPERATIONS)}
 
 
 def mirror(x_BICHW: Tensor, mirror_B: Tensor, *, vectors: bool) -> Tensor:

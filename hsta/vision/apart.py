@@ -36,7 +36,9 @@ def prepare_apart(clip: Clip, recipe: PrepareRecipe) -> PreparedClip | RejectedC
             raise result
         if result is not None:
             return result
-    return RejectedClip(clip=clip, reason="crashed", detail=f"preparing it ended its process with {_ending(process.exitcode)}")
+    return RejectedClip(
+        clip=clip, reason="crashed", detail=f"preparing it ended its process with {_ending(process.exitcode)}"
+    )
 
 
 def _prepare_and_send(clip: Clip, recipe: PrepareRecipe, sending: Connection) -> None:
@@ -55,4 +57,8 @@ def _prepare_and_send(clip: Clip, recipe: PrepareRecipe, sending: Connection) ->
 
 
 def _ending(exit_code: int | None) -> str:
-    return f"signal {signal.Signals(-exit_code).name}" if exit_code is not None and exit_code < 0 else f"exit status {exit_code}"
+    return (
+        f"signal {signal.Signals(-exit_code).name}"
+        if exit_code is not None and exit_code < 0
+        else f"exit status {exit_code}"
+    )

@@ -64,7 +64,10 @@ def _apex(clip: Clip, recipe: PrepareRecipe) -> tuple[int | None, str]:
     """The apex frame's number, None where the motion has to tell it, and where it comes from."""
     if clip.apex is None and recipe.missing_apex == "reject":
         raise ClipError("no-apex", "the clip has no annotated apex and the recipe's missing_apex is 'reject'")
-    if not clip.onset < clip.offset or not clip.onset <= (clip.onset if clip.apex is None else clip.apex) <= clip.offset:
+    if (
+        not clip.onset < clip.offset
+        or not clip.onset <= (clip.onset if clip.apex is None else clip.apex) <= clip.offset
+    ):
         raise ClipError(
             "wrong-frame-order", f"onset {clip.onset}, apex {clip.apex}, offset {clip.offset} are not in this order"
         )

@@ -82,9 +82,7 @@ class DriftTracker:
         return robust_similarity(self._points + flow, self._points)
 
     def _correlation(self, now: np.ndarray) -> float:
-        smooth = (
-            cv2.GaussianBlur(image.astype(np.float64), (0, 0), _BLUR)[self._mask] for image in (self._onset, now)
-        )
+        smooth = (cv2.GaussianBlur(image.astype(np.float64), (0, 0), _BLUR)[self._mask] for image in (self._onset, now))
         first, second = (values - values.mean() for values in smooth)
         spread = np.sqrt((first @ first) * (second @ second))
         return float(first @ second / spread) if spread > 1e-6 else 0.0

@@ -242,7 +242,13 @@ def test_an_empty_log_renders():
 
 def test_what_was_left_out_of_the_annotations_and_corrected_is_listed():
     excluded = {"clip_id": "EP99", "reason": "no-apex", "detail": "apex '/' "}
-    corrected = {"clip_id": "028", "field": "apex", "as_distributed": 1143, "corrected": 1113, "source": "a public copy"}
+    corrected = {
+        "clip_id": "028",
+        "field": "apex",
+        "as_distributed": 1143,
+        "corrected": 1113,
+        "source": "a public copy",
+    }
     page = render(make_results(data={**DATA, "exclusions": [excluded], "corrections": [corrected]}))
     text = " ".join(Outline(page).text)
     for part in ("Exclusions and corrections", "EP99", "no-apex", "1143", "1113", "a public copy"):

@@ -18,7 +18,10 @@ def jpeg(number: int) -> bytes:
     return cv2.imencode(".jpg", image)[1].tobytes()
 
 
-FILES = {f"s01/EP02/img{number}.jpg": jpeg(number) for number in range(1, 9)} | {"s01/EP03/img3.jpg": jpeg(33), "readme.txt": b"x"}
+FILES = {f"s01/EP02/img{number}.jpg": jpeg(number) for number in range(1, 9)} | {
+    "s01/EP03/img3.jpg": jpeg(33),
+    "readme.txt": b"x",
+}
 
 
 def write_archive(path, files) -> str:
