@@ -71,13 +71,20 @@ class Entry:
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system that ``url`` names and the path inside it. Raises InputError for an unknown protocol."""
     try:
-        return fsspec.core.url_to_fs(url, **({"s3": S3_OPTIONS} if "s3://" in url or "s3a://" in url else {}))
+        return fsspec.core.url_to_fs(url, **({"s3": _s3_options()} if "s3://" in url or "s3a://" in url else {}))
     except (ValueError, ImportError) as error:
         raise InputError(
             f"cannot open this kind of storage: {error}",
             where=url,
             cure="use a path, file://, s3:// or another fsspec protocol whose package is installed",
         ) from error
+
+
+def _s3_options() -> dict:
+    """`S3_OPTIONS` with the endpoint of the environment spelled out: fsspec keeps one file system for equal options, and one of
+    another endpoint must not be taken for it."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return {**S3_OPTIONS, "endpoint_url": endpoint} if endpoint else S3_OPTIONS
 
 
 def environment() -> dict[str, str]:
