@@ -30,7 +30,8 @@ def write_rows(manifest: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def multiply(manifest: Path, folder: Path, *, clips: int, subjects: int = 8, frames: int = 0) -> Path:
-    """A set of ``clips`` clips that repeats those of ``manifest``, with folders of their own (hard links). Returns its manifest.
+    """A set of ``clips`` clips that repeats those of ``manifest``, with folders of their own (hard links). Returns its
+    manifest.
 
     Args:
         subjects: the clips are dealt out to so many.
@@ -53,8 +54,8 @@ def multiply(manifest: Path, folder: Path, *, clips: int, subjects: int = 8, fra
 
 
 def damage(manifest: Path, *, each: int) -> dict[str, str | None]:
-    """Damage ``each`` clips of a set in every one of `WAYS`. Returns the reason expected by clip id, None for clips that are
-    unusual but sound."""
+    """Damage ``each`` clips of a set in every one of `WAYS`. Returns the reason expected by clip id, None for clips
+    that are unusual but sound."""
     rows = read_rows(manifest)
     step = len(rows) // (each * len(WAYS))
     expected: dict[str, str | None] = {}

@@ -1,9 +1,10 @@
-"""How fast preparation is: the pipeline's clips/s over (cores x the vision function's rate in one process), same clips, one run.
+"""How fast preparation is: the pipeline's clips/s over (cores x the vision function's rate in one process), same clips,
+one run.
 
-Measured with local disk, from and to an S3 server with ``--s3`` (Ceph, see tests/s3), with one actor and with one for each CPU;
-where the actors' time goes; and the memory of the driver and the actors for few and for many clips. Beside the wall clock's
-ratio, which others on the machine disturb, stands that of the CPU time: what the vision function takes for the clips, over what
-the actors and all of Ray, driver included, take from the first clip on.
+Measured with local disk, from and to an S3 server with ``--s3`` (Ceph, see tests/s3), with one actor and with one for
+each CPU; where the actors' time goes; and the memory of the driver and the actors for few and for many clips. Beside
+the wall clock's ratio, which others on the machine disturb, stands that of the CPU time: what the vision function takes
+for the clips, over what the actors and all of Ray, driver included, take from the first clip on.
 
     .venv/bin/python -m benchmarks.prepare --clips 240 --s3 --memory 400 4000 --json prepare.json
 """
@@ -37,8 +38,8 @@ SMALL = ("vision.size=64", "vision.stabilise=none", "prepare.clips_per_shard=4")
 
 
 def vision_rate(manifest: str, limit: int) -> tuple[float, float]:
-    """Clips a second of `prepare_clip` in this process, single-threaded, files read from disk, and CPU seconds a clip; the first
-    clip is not counted."""
+    """Clips a second of `prepare_clip` in this process, single-threaded, files read from disk, and CPU seconds a clip;
+    the first clip is not counted."""
     import cv2
 
     from hsta.vision.clip import prepare_clip
@@ -63,7 +64,8 @@ def vision_rates(manifest: Path, processes: int, limit: int) -> dict[str, float]
 
 
 def pipeline(manifest: str, prepared: str, *more: str) -> dict:
-    """Run the command; returns its own account, with the clips' rates with and without start-up, and the CPU seconds a clip."""
+    """Run the command; returns its own account, with the clips' rates with and without start-up, and the CPU seconds a
+    clip."""
     began = time.monotonic()
     process = subprocess.Popen(
         command([f"data.manifest={manifest}", f"data.prepared={prepared}", *more]),
@@ -89,7 +91,8 @@ def pipeline(manifest: str, prepared: str, *more: str) -> dict:
 
 
 def _watch_cpu(process: subprocess.Popen) -> list[tuple[float, dict[str, float]]]:
-    """Until the command ends: the time, and the CPU seconds that its actors, its driver and the rest of Ray have used by then."""
+    """Until the command ends: the time, and the CPU seconds that its actors, its driver and the rest of Ray have used
+    by then."""
     found = []
     last: dict[int, tuple[str, float]] = {}
     while process.poll() is None:

@@ -1,7 +1,8 @@
 """Preparation under fire: the driver, an actor or the raylet is killed at random moments, and the result is compared.
 
-Each round kills one of them with SIGKILL while the command runs, runs the command again where it ended, and compares every file
-of the prepared set, byte for byte, with that of an undisturbed run. At the end 30 of 1,000 clips are damaged in ten ways.
+Each round kills one of them with SIGKILL while the command runs, runs the command again where it ended, and compares
+every file of the prepared set, byte for byte, with that of an undisturbed run. At the end 30 of 1,000 clips are damaged
+in ten ways.
 
     .venv/bin/python -m benchmarks.prepare_faults --rounds 20
     .venv/bin/python -m benchmarks.prepare_faults --rounds 3 --clips 60 --damaged 66

@@ -1,7 +1,8 @@
 """Storage. If these fail, files appear in part, an outage hangs a run, or a store's hiccup ends one."""
 
-import io
 import os
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,12 +28,18 @@ def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
 def test_a_write_that_fails_leaves_the_old_content_and_no_temporary_file(tmp_path):
     storage.write_bytes(f"{tmp_path}/file", b"old")
 
-    class Broken(io.BytesIO):
-        def read(self, *_):
-            raise OSError("the disk broke")
-
-    with pytest.raises(OSError, match="broke"):
-        storage.upload(Broken(b"new"), f"{tmp_path}/file")
+    with tempfile.TemporaryFile() as file:
+        file.write(b"new" * 100_000)
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        file.flush()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))  # as a full disk would
+        try:
+            with pytest.raises(OSError):
+                storage.upload(file, f"{tmp_path}/file")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+            signal.signal(signal.SIGXFSZ, handler)
     assert os.listdir(tmp_path) == ["file"] and storage.read_bytes(f"{tmp_path}/file") == b"old"
 
 

@@ -1,13 +1,13 @@
 """Raw clips to Parquet shards: Ray Data over the manifest, CPU actors that align faces and measure their motion.
 
-Reads the manifest that data.manifest names, and writes the prepared set to data.prepared: shards of aligned frames, optical
-flow, landmarks and quality, an index, a card, the rejected clips with their reasons, and a contact sheet. Both are paths or
-URLs (s3://...). A clip that cannot be prepared stops nothing. Killed at any moment, the same command continues: shards that are
-done stay as they are.
+Reads the manifest that data.manifest names, and writes the prepared set to data.prepared: shards of aligned frames,
+optical flow, landmarks and quality, an index, a card, the rejected clips with their reasons, and a contact sheet. Both
+are paths or URLs (s3://...). A clip that cannot be prepared stops nothing. Killed at any moment, the same command
+continues: shards that are done stay as they are.
 
 examples:
   python -m workflows.prepare --config configs/demo.yaml
-  python -m workflows.prepare --config my.yaml --set data.manifest=s3://raw/clips.csv --set data.prepared=s3://lab/prepared
+  python -m workflows.prepare --config my.yaml --set data.manifest=s3://raw/clips.csv
   python -m workflows.prepare --config my.yaml --verify
   ray job submit --working-dir . -- python -m workflows.prepare --config my.yaml
 
@@ -164,7 +164,7 @@ def _all(root: str, plans: Sequence[ShardPlan], receipts: dict[str, dict]) -> li
         raise InputError(
             f"{len(missing)} shards could not be made, their actors ended again and again: {', '.join(missing[:3])}",
             where=root,
-            cure="see Ray's logs for the cause (too little memory? raise prepare.memory_mb), then run the same command again",
+            cure="see Ray's logs for the cause (too little memory? raise prepare.memory_mb), then run it again",
         )
     return [receipts[plan.name] for plan in plans]
 
@@ -237,20 +237,23 @@ def _summary(card: dict, clips: Sequence[Clip], config: Config, made: Made) -> i
     for reject in rejects[:SHOWN]:
         row = rows[reject["dataset"], reject["clip_id"]]
         _say(
-            f"rejected: {config.data.manifest}, row {row}, clip '{reject['clip_id']}': {reject['reason']}: {reject['detail']}\n"
+            f"rejected: {config.data.manifest}, row {row}, clip '{reject['clip_id']}': "
+            f"{reject['reason']}: {reject['detail']}\n"
             f"  cure: repair {reject['path']} or the row, then run the same command again"
         )
     if len(rejects) > SHOWN:
         _say(f"rejected: and {len(rejects) - SHOWN} more, see {storage.join(config.data.prepared, 'rejects.parquet')}")
     if config.prepare.strict and rejects:
         _say(
-            f"error: {len(rejects)} of {len(clips)} clips were rejected, and prepare.strict allows none\n  cure: see above"
+            f"error: {len(rejects)} of {len(clips)} clips were rejected, and prepare.strict allows none\n"
+            "  cure: see above"
         )
         return 1
     if len(rejects) > config.prepare.max_rejected * len(clips):
         _say(
             f"error: {len(rejects)} of {len(clips)} clips were rejected, more than prepare.max_rejected = "
-            f"{config.prepare.max_rejected:g} of them\n  cure: see the reasons above; --set prepare.max_rejected=1 accepts any share"
+            f"{config.prepare.max_rejected:g} of them\n"
+            "  cure: see the reasons above; --set prepare.max_rejected=1 accepts any share"
         )
         return 1
     return 0

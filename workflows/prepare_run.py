@@ -32,7 +32,8 @@ class Made:
     """What a run has made so far, and what it took.
 
     Attributes:
-        seconds: wall time of making, of which ``start_seconds`` passed before the first actor began; ``ray_seconds`` before it.
+        seconds: wall time of making, of which ``start_seconds`` passed before the first actor began; ``ray_seconds``
+            before it.
         began, ended: when the first actor began and the last shard was stored, seconds since 1970.
         effort: of the actors: seconds by stage and ``whole``, and ``video_frames`` decoded.
     """
@@ -55,8 +56,8 @@ def make_shards(
 ) -> Iterator[dict]:
     """Make shards on an actor pool; gives each shard's receipt when it is stored, and counts it in ``made``.
 
-    An actor that dies is replaced and its work done once more; shards that end their actor twice are left out, to be made
-    ``apart``, every clip in a process of its own.
+    An actor that dies is replaced and its work done once more; shards that end their actor twice are left out, to be
+    made ``apart``, every clip in a process of its own.
 
     Raises:
         InputError: storage that fails, a source that changes.
@@ -77,8 +78,8 @@ def make_shards(
     context.target_max_block_size = 1  # every receipt travels as soon as it is there
     try:
         with warnings.catch_warnings():
-            # Ray Data restarts a dead actor and repeats its task for ever; 2.60 has no other way to bound it than this argument,
-            # which it calls deprecated.
+            # Ray Data restarts a dead actor and repeats its task for ever; 2.60 has no other way to bound it than this
+            # argument, which it calls deprecated.
             warnings.simplefilter("ignore", DeprecationWarning)
             dataset = ray.data.from_items(
                 [{"plans": pickle.dumps(batch)} for batch in work], override_num_blocks=len(work)
@@ -89,7 +90,9 @@ def make_shards(
                 num_cpus=1,
                 memory=how.memory_mb << 20,
                 max_task_retries=1,
-                compute=ActorPoolStrategy(min_size=least, max_size=most, initial_size=least),
+                compute=ActorPoolStrategy(
+                    min_size=least, max_size=most, initial_size=least, max_tasks_in_flight_per_actor=2
+                ),
             )
     finally:
         context.max_errored_blocks, context.target_max_block_size = before
@@ -132,26 +135,34 @@ def _rows(dataset: Dataset) -> Iterator[dict]:
 
 
 def batches(plans: Sequence[ShardPlan], actors: int) -> list[tuple[ShardPlan, ...]]:
-    """Divide shards into what an actor gets at once. Shards of one recording or tar stay together, so that it is read once; large
-    batches come first, so that none is left for the end."""
+    """Divide shards into what an actor gets at once, in the order in which it is handed out.
+
+    Shards of one recording or tar stay together, so that it is read once; the largest come first. Batches are large at
+    first, for reads and stores that overlap with computing, and smaller and smaller, so that all actors end at the same
+    time.
+    """
     from hsta.vision.frames import read_once_container
 
     jobs: dict[str, list[ShardPlan]] = {}
     for plan in plans:
         container = read_once_container(plan.clips[0].path)
         jobs.setdefault(container or plan.name, []).append(plan)
-    clips = sum(len(plan.clips) for plan in plans)
-    size = min(BATCH_CLIPS, max(1, clips // (8 * actors)))
+    left = sum(len(plan.clips) for plan in plans)
     found: list[list[ShardPlan]] = []
     room = 0
-    for job in jobs.values():
-        count = sum(len(plan.clips) for plan in job)
-        if room < count or not found:
+    for job in sorted(jobs.values(), key=lambda job: -_clips(job)):
+        count = _clips(job)
+        if room < count:
             found.append([])
-            room = max(size, count)
+            room = max(count, min(BATCH_CLIPS, left // (4 * actors)))
         found[-1] += job
         room -= count
-    return [tuple(batch) for batch in sorted(found, key=lambda batch: -sum(len(plan.clips) for plan in batch))]
+        left -= count
+    return [tuple(batch) for batch in found]
+
+
+def _clips(plans: Sequence[ShardPlan]) -> int:
+    return sum(len(plan.clips) for plan in plans)
 
 
 def verify_shards(root: str, receipts: Sequence[dict]) -> list[tuple[str, str]]:

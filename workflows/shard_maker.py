@@ -1,7 +1,8 @@
 """The actor that prepares: one CPU, one clip at a time, shard after shard.
 
-The next clip's files are read while the current one is computed, and a finished shard is stored while the next one begins, so
-that object storage costs little time. Whoever dies is replaced: shards that have their receipt are not made again.
+The next clip's files are read while the current one is computed, and a finished shard is stored while the next one
+begins, so that object storage costs little time. Whoever dies is replaced: shards that have their receipt are not made
+again.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ STAGES = ("start", "read", "decode", "detect", "track", "warp", "flow", "judge",
 class ShardMaker:
     """Makes the shards of rows ``{"plans": pickled sequence of ShardPlan}``.
 
-    Gives a row a shard: ``receipt`` (JSON) and ``effort`` (JSON: seconds by stage and ``whole``, and ``video_frames`` decoded; never
-    in the receipt, which is the same in every run), with ``began``, the time when work on it began; or ``error`` (a pickled
-    InputError that ends the run).
+    Gives a row a shard: ``receipt`` (JSON) and ``effort`` (JSON: seconds by stage and ``whole``, and ``video_frames``
+    decoded; never in the receipt, which is the same in every run), with ``began``, the time when work on it began; or
+    ``error`` (a pickled InputError that ends the run).
 
     Args:
         root: the prepared set, absolute path or URL.
@@ -73,7 +74,8 @@ class ShardMaker:
         done: dict[str, dict] = {}
 
         def read(plan: ShardPlan, clip: Clip, source: str):
-            """In the reading thread: the clip's stored frames; None where its shard has been made meanwhile, by another run."""
+            """In the reading thread: the clip's stored frames; None where its shard has been made meanwhile, by another
+            run."""
             if clip is plan.clips[0]:
                 receipt = shards.read_receipt(self._root, plan)
                 if receipt is not None:

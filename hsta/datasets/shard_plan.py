@@ -1,8 +1,9 @@
 """Which shards a manifest is prepared into, and what changed since the last time.
 
-A shard's name and content follow from its clips' annotations, the versions of their sources and the recipe, not from the number
-of workers or their timing; its name carries a hash of them. So every shard file is written once: whoever makes it makes the
-same, a shard of another recipe, manifest or source never takes its place, and two runs on one output cannot spoil it.
+A shard's name and content follow from its clips' annotations, the versions of their sources and the recipe, not from
+the number of workers or their timing; its name carries a hash of them. So every shard file is written once: whoever
+makes it makes the same, a shard of another recipe, manifest or source never takes its place, and two runs on one output
+cannot spoil it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def plan_shards(
     clip_bytes: Callable[[Clip], int] = lambda clip: 0,
     max_bytes: int = 1 << 62,
 ) -> tuple[ShardPlan, ...]:
-    """Divide clips into shards of one subject each, in the manifest's order; clips of one path stand together, by their onsets.
+    """Divide clips into shards of one subject each, in the manifest's order; clips of one path stand together, by their
+    onsets.
 
     Args:
         clips_per_shard, max_bytes: a shard is closed before it would exceed either; one clip always fits.
@@ -89,8 +91,8 @@ def read_plan(root: str) -> dict | None:
 
 
 def changes(before: Mapping, plans: Sequence[ShardPlan]) -> dict[str, list[str]]:
-    """What became of the clips of an earlier plan (`read_plan`): clip ids by "added", "removed", "annotation changed" and
-    "source changed"; only those that are not empty."""
+    """What became of the clips of an earlier plan (`read_plan`): clip ids by "added", "removed", "annotation changed"
+    and "source changed"; only those that are not empty."""
     then, now = before["clips"], _facts(plans)
     found = {
         "added": [key for key in now if key not in then],

@@ -3,11 +3,11 @@
 A prepared data set is a folder (on disk or in object storage):
 
     plan.json                    what is going to be prepared, and from which recipe and sources; written first
-    <dataset>/<subject>/00000-<hash>.parquet   shards of one subject each, so that training reads a subject without the rest
+    <dataset>/<subject>/00000-<hash>.parquet   shards of one subject each: training reads a subject without the rest
     <dataset>/<subject>/00000-<hash>.json      a shard's receipt, written after it: with it the shard is done
     index.parquet                one row a prepared clip, without pixels
     rejects.parquet              one row a rejected clip, with its reason
-    card.json                    what the set holds, how it was made, its shards; written last: without it the set is not complete
+    card.json                    what the set holds, how it was made; written last: without it the set is not complete
 
 None of them depends on when, by how many workers, or in how many attempts it was made (`hsta.datasets.shard_plan`).
 """
@@ -94,7 +94,8 @@ def is_shard_file(name: str) -> bool:
 
 
 def read_receipt(root: str, plan: ShardPlan) -> dict | None:
-    """The receipt of a shard that is done under this very plan, None where it has still to be made (or its receipt is damaged)."""
+    """The receipt of a shard that is done under this very plan, None where it has still to be made (or its receipt is
+    damaged)."""
     try:
         receipt = storage.read_json(storage.join(root, plan.name + ".json"))
         return receipt if receipt["content_hash"] == plan.content_hash else None
@@ -127,8 +128,8 @@ class ShardWriter:
             self._writer = pq.ParquetWriter(
                 self._file,
                 SHARD_SCHEMA,
-                compression="zstd",
-                compression_level=1,
+                # Of zstd, shards would be 7 % smaller and take twice the time; flow shrinks by neither.
+                compression={name: "none" if name == "flow" else "lz4" for name in SHARD_SCHEMA.names},
                 use_dictionary=False,
                 write_statistics=[field.name for field in INDEX_FIELDS],  # of pixels they cost as much as compression
             )
@@ -140,7 +141,8 @@ class ShardWriter:
         """Put the shard in its place, then its receipt. A shard without a prepared clip has a receipt only.
 
         Returns:
-            the receipt: ``name, content_hash, sha256, bytes, clips`` (ids of the prepared), ``rows`` of the index, ``rejects``.
+            the receipt: ``name, content_hash, sha256, bytes, clips`` (ids of the prepared), ``rows`` of the index,
+            ``rejects``.
         """
         digest = None
         with self._file:

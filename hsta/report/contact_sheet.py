@@ -1,4 +1,5 @@
-"""A contact sheet of a prepared set: some of its clips as the model will see them, and the rejected ones with their reasons."""
+"""A contact sheet of a prepared set: some of its clips as the model will see them, and the rejected ones with their
+reasons."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""One clip prepared in a process of its own, so that a native crash (a decoder's, the kernel's for want of memory) costs that
-clip only."""
+"""One clip prepared in a process of its own, so that a native crash (a decoder's, the kernel's for want of memory)
+costs that clip only."""
 
 from __future__ import annotations
 

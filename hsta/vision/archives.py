@@ -1,7 +1,7 @@
 """Frames inside zip and tar archives: ``EP02.zip``, or a folder within one, ``all.zip/s01/EP02``.
 
-Of a zip only its directory and the members asked for are read, also from object storage. A tar has no directory: it is copied to
-this machine's disk once, decompressed, and read from there.
+Of a zip only its directory and the members asked for are read, also from object storage. A tar has no directory: it is
+copied to this machine's disk once, decompressed, and read from there.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ def is_video(path: str) -> bool:
 
 
 def read_once_container(path: str) -> str | None:
-    """The video or tar that has to be read from its start to reach the clip, so that its clips are best prepared together; None
-    where each clip can be read by itself (folders, zips)."""
+    """The video or tar that has to be read from its start to reach the clip, so that its clips are best prepared
+    together; None where each clip can be read by itself (folders, zips)."""
     if is_video(path):
         return path
     return split_archive(path)[0] if is_tar(path) else None
@@ -110,8 +110,8 @@ class ClipReader:
         self._recording: Recording | None = None
 
     def fingerprint(self, path: str, onset: int, offset: int) -> str:
-        """What tells versions of a clip's source apart: names, sizes and ETags or times of its frames' files; of the whole
-        file for videos and archives. `MISSING` where there is nothing. No content is read.
+        """What tells versions of a clip's source apart: names, sizes and ETags or times of its frames' files; of the
+        whole file for videos and archives. `MISSING` where there is nothing. No content is read.
         """
         archive = split_archive(path)
         try:
@@ -151,8 +151,13 @@ class ClipReader:
             frames = _by_number(opened.names(archive[1]), path)
             return _frame_files(path, numbers, frames, opened.read_many)
         listed = self._frames_of_folder(path)
+        by_name = {entry.path: entry for entries in listed.values() for entry in entries}
         frames = {number: [entry.path for entry in entries] for number, entries in listed.items()}
-        return _frame_files(path, numbers, frames, lambda names: storage.read_many(path, names))
+
+        def read_many(names: Sequence[str]) -> list[bytes]:
+            return storage.read_many(path, [by_name[name] for name in names])
+
+        return _frame_files(path, numbers, frames, read_many)
 
     def _frames_of_folder(self, path: str) -> dict[int, list[storage.Entry]]:
         """The image files of a folder by frame number; listed once for clips in a row."""

@@ -1,8 +1,8 @@
 """One video read front to back: many clips are intervals of it, and every frame is decoded once.
 
-decord's random access returns wrong frames for some files (H.264 in AVI, open groups of pictures), so a recording is only ever
-read from its first frame on, up to the last frame that a clip needs. Where intervals overlap, the frames that they share are
-kept, up to `KEEP_BYTES`; beyond that the recording is read again from its start.
+decord's random access returns wrong frames for some files (H.264 in AVI, open groups of pictures), so a recording is
+only ever read from its first frame on, up to the last frame that a clip needs. Where intervals overlap, the frames that
+they share are kept, up to `KEEP_BYTES`; beyond that the recording is read again from its start.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A real S3 server (Ceph Object Gateway, from Debian's packages) and a proxy that makes it fail, on this machine only."""
+"""A real S3 server (Ceph Object Gateway, from Debian's packages) and a proxy that makes it fail, on this machine
+only."""
 
 import json
 import os

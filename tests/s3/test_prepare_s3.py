@@ -1,4 +1,5 @@
-"""Preparation from S3 to S3. If these fail, a lab's terabytes are prepared wrongly, or not at all when the store hiccups."""
+"""Preparation from S3 to S3. If these fail, a lab's terabytes are prepared wrongly, or not at all when the store
+hiccups."""
 
 import os
 import subprocess

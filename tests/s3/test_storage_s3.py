@@ -1,4 +1,5 @@
-"""Storage on a real S3 server. If these fail, what works on a disk does not work in a store, or breaks when it hiccups."""
+"""Storage on a real S3 server. If these fail, what works on a disk does not work in a store, or breaks when it
+hiccups."""
 
 import tempfile
 
@@ -23,7 +24,7 @@ def test_what_is_written_is_read(bucket):
         storage.write_bytes(url, data)
     entries = storage.listing(f"{bucket}/few")
     assert sorted(entry.path for entry in entries) == sorted(url.removeprefix("s3://") for url in contents)
-    read = storage.read_many(bucket, [entry.path for entry in entries])
+    read = storage.read_many(bucket, entries)
     assert {f"s3://{entry.path}": data for entry, data in zip(entries, read)} == contents
     assert storage.find(bucket) == sorted(f"few/{number}.bin" for number in range(30))
     one = f"{bucket}/few/3.bin"

@@ -1,4 +1,5 @@
-"""Recordings. If these fail, a long recording is decoded once for each of its clips, or a clip gets another one's frames."""
+"""Recordings. If these fail, a long recording is decoded once for each of its clips, or a clip gets another one's
+frames."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,5 @@
-"""Preparation through the real command. If these fail, damaged clips pass or stop a run, or a finished set is not what it says."""
+"""Preparation through the real command. If these fail, damaged clips pass or stop a run, or a finished set is not what
+it says."""
 
 import csv
 import json

@@ -1,4 +1,5 @@
-"""Preparation killed, and doubled. If these fail, a run that was killed has to start over, or ends with another result."""
+"""Preparation killed, and doubled. If these fail, a run that was killed has to start over, or ends with another
+result."""
 
 import random
 import re
