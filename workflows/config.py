@@ -17,6 +17,7 @@ from hsta.vision.recipe import PrepareRecipe
 from workflows import settings
 
 EXECUTORS = ("auto", "inline", "trainer")
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 
 
 def _require(holds: bool, name: str, value: object, meaning: str) -> None:
@@ -119,18 +120,55 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Folds:
-    """How folds are run: the executor, what one fold takes, and how often it saves a checkpoint (epochs)."""
+    """How folds are run.
+
+    ``executor``: "inline", "trainer", or "auto" to have it chosen (see `workflows.executors` and `workflows.preflight`).
+    ``workers``: processes that train one fold together, of ``cpus`` and ``gpus`` each; a part of a GPU lets small models
+    share one. ``concurrent``: folds at a time; 0 is as many as fit the cluster as it is; more than fit wait for nodes to
+    join, so a number is needed where a cluster starts small and grows. ``checkpoint_every``: epochs.
+    """
 
     executor: str = "auto"
+    workers: int = 1
     cpus: int = 1
     gpus: float = 0.0
+    concurrent: int = 0
     checkpoint_every: int = 20
 
     def __post_init__(self) -> None:
         _require(self.executor in EXECUTORS, "folds.executor", self.executor, " or ".join(EXECUTORS))
+        _require(self.workers >= 1, "folds.workers", self.workers, "1 or more")
+        several = self.workers > 1
+        _require(
+            not (several and self.executor == "inline"),
+            "folds.executor",
+            self.executor,
+            "auto or trainer for workers > 1",
+        )
         _require(self.cpus >= 1, "folds.cpus", self.cpus, "1 or more")
         _require(self.gpus >= 0, "folds.gpus", self.gpus, "0 or more")
+        whole = self.gpus == int(self.gpus)
+        _require(whole or (self.gpus < 1 and not several), "folds.gpus", self.gpus, "whole, or below 1 for one worker")
+        _require(self.concurrent >= 0, "folds.concurrent", self.concurrent, "0 (as many as fit) or more")
         _require(self.checkpoint_every >= 1, "folds.checkpoint_every", self.checkpoint_every, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """Where the folds' curves go besides the run's own history (docs/tracking.md); nowhere if ``to`` is empty.
+
+    ``mlflow_uri``: address of the MLflow server, MLFLOW_TRACKING_URI where empty. ``experiment``: MLflow's, the run's name where
+    empty.
+    """
+
+    to: tuple[str, ...] = ("tensorboard",)
+    mlflow_uri: str = ""
+    experiment: str = ""
+    wandb_project: str = "hsta"
+
+    def __post_init__(self) -> None:
+        known = set(self.to) <= set(TRACKERS) and len(set(self.to)) == len(self.to)
+        _require(known, "tracking.to", self.to, f"a list of some of {', '.join(TRACKERS)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +212,7 @@ class Config:
     train: Recipe
     protocol: Protocol
     folds: Folds
+    tracking: Tracking
     pretrain: Pretrain | None
     synthetic: Synthetic | None
 
@@ -223,7 +262,7 @@ def load(url: str, assignments: Sequence[str] = ()) -> Config:
         InputError: what is wrong, where, and the nearest thing that is right.
     """
     values = settings.override(settings.read_yaml(url), assignments)
-    for section in ("vision", "prepare", "train", "protocol", "folds"):
+    for section in ("vision", "prepare", "train", "protocol", "folds", "tracking"):
         values.setdefault(section, {})
     for section in ("pretrain", "synthetic"):
         values.setdefault(section, None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -23,6 +25,9 @@ QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 FORWARDED = ("RAY_TRAIN_",)
+LEAVING_SECONDS = 0.5  # how often a process looks whether it has to go
+GRACE_SECONDS = 2.5  # from SIGTERM on; `ray job stop` kills after 3
+_TERMINATED = b"hsta-terminated"
 
 
 @contextmanager
@@ -84,6 +89,72 @@ def _silent_standard_error() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def checkpoints_on_sigterm() -> Iterator[None]:
+    """While this lasts, SIGTERM (``ray job stop``, a scheduler) has every fold write a checkpoint; then the driver ends."""
+    import ray
+    from ray.experimental import internal_kv
+
+    def leave(number: int, _) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        print("told to stop: folds write their checkpoints; the same command goes on from there", file=sys.stderr)
+        internal_kv._internal_kv_put(_TERMINATED + ray.get_runtime_context().get_job_id().encode(), b"1")
+        time.sleep(GRACE_SECONDS)
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)  # after ray.init, which sets its own
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Leaving:
+    """Says True once when this process will soon have to go: its node is drained (a spot machine's notice, the shutdown of
+    its pod), or the driver was told to stop. Cheap enough to be asked after every step."""
+
+    def __init__(self) -> None:
+        import ray
+
+        context = ray.get_runtime_context()
+        self._node, self._key = context.get_node_id(), _TERMINATED + context.get_job_id().encode()
+        self._asked, self._told = time.monotonic(), False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if self._told or now - self._asked < LEAVING_SECONDS:
+            return False
+        self._asked = now
+        from ray._private import state
+        from ray.experimental import internal_kv
+
+        self._told = self._node in state.state.get_draining_nodes() or bool(internal_kv._internal_kv_get(self._key))
+        return self._told
+
+
+def free_what_the_dead_hold() -> int:
+    """Remove placement groups whose creator is dead. Returns how many.
+
+    A Ray Train run whose process is killed leaves its group behind, and its CPUs and GPUs with it: for as long as the job
+    lives, and where the run was just starting, for as long as the cluster does.
+    """
+    import ray
+    from ray._private import state
+    from ray._raylet import ActorID, PlacementGroupID
+    from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+    from ray.util.placement_group import PlacementGroup
+
+    freed = 0
+    for raw in state.state._connect_and_get_accessor().get_placement_group_table():
+        group = PlacementGroupTableData.FromString(raw)
+        by_actor = bool(group.creator_actor_id) and not ActorID(group.creator_actor_id).is_nil()
+        orphan = group.creator_job_dead or (by_actor and group.creator_actor_dead)
+        if orphan and not group.is_detached and group.state != PlacementGroupTableData.REMOVED:
+            ray.util.remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))
+            freed += 1
+    return freed
 
 
 def cluster_cpus() -> int:

@@ -1,17 +1,15 @@
-"""One fold, from its training clips to its scored held-out clips, in one of two executors around the same training function.
+"""One fold, from its training clips to its scored held-out clips. `workflows.executors` says in which process.
 
-``inline`` trains in the trial's own process; ``trainer`` in the worker of a Ray Train run that the trial starts. Either way the
-training function receives the training clips alone, inner validation and pre-training clips with them, none of them of
-a held-out subject. When its last epoch is over, the trial fetches the held-out clips, scores them once, and writes the
-fold's predictions.
+The training function, `train_fold`, receives the training clips alone, inner validation and pre-training clips with them,
+none of them of a held-out subject. When its last epoch is over, the held-out clips are fetched and scored, once.
 
-A fold keeps everything in ``<run>/folds/<name>``: ``checkpoint.pt`` while it trains, then ``model.pt``, ``history.json``,
-``predictions.parquet`` and, last, ``done.json``. A fold with ``done.json`` is never trained again.
+A fold keeps everything in ``<run>/folds/<name>``: ``checkpoint.pt`` and ``progress.json`` while it trains, then ``model.pt``,
+``history.json``, ``predictions.parquet`` and, last, ``done.json``. A fold with ``done.json`` is never trained again.
 """
 
 from __future__ import annotations
 
-import io
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +17,11 @@ from dataclasses import asdict, dataclass
 from hsta import storage
 from hsta.errors import InputError
 from hsta.model.config import HSTAConfig
+from hsta.training.distributed import ALONE, Ranks
 from hsta.training.recipe import Recipe
+from workflows.config import Tracking
+from workflows.keeper import FRUITLESS, Keeper, load_tensors, save_tensors
+from workflows.tracking import trackers
 
 Key = tuple[str, str]  # (dataset, clip_id)
 
@@ -48,7 +50,8 @@ class FoldPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldSettings:
-    """What all folds of a run share. ``pretrain`` is the recipe of training on the folds' extra clips first, if any."""
+    """What all folds of a run share. ``pretrain`` is the recipe of training on the folds' extra clips first, if any;
+    ``submission`` tells one submission of the run from the next."""
 
     folder: str
     science_hash: str
@@ -59,7 +62,16 @@ class FoldSettings:
     checkpoint_every: int
     cpus: int
     gpus: float
+    workers: int = 1
     pretrain: Recipe | None = None
+    run: str = ""
+    submission: str = ""
+    tracking: Tracking = Tracking(to=())
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a fold, those of pre-training with them."""
+        return self.recipe.epochs + (self.pretrain.epochs if self.pretrain else 0)
 
     def place(self, plan: FoldPlan, *names: str) -> str:
         """The URL of a file of the fold."""
@@ -81,12 +93,92 @@ def done(settings: FoldSettings, plan: FoldPlan) -> dict | None:
     return receipt
 
 
-def train_fold(settings: FoldSettings, plan: FoldPlan, parts: Sequence, report: Callable[[dict], None]) -> None:
-    """The training function of both executors: all epochs of one fold, from its last checkpoint if there is one.
+class GaveUp(Exception):
+    """A fold's process ended too often at the same place."""
+
+
+def learn(
+    settings: FoldSettings,
+    plan: FoldPlan,
+    fetch: Callable[[Sequence[Key]], Sequence],
+    report: Callable[[dict], None],
+    *,
+    ranks: Ranks = ALONE,
+    device: str = "cpu",
+    leaving: Callable[[], bool] = lambda: False,
+) -> str | None:
+    """Train the fold from its last checkpoint on, then score it. Returns why it failed, None when it is done.
+
+    What runs out of memory is tried once more; whatever else is raised ends the fold, whose cause is then in its
+    ``progress.json``. With several processes, what may have struck only one of them is raised, to end them all.
+
+    Args:
+        fetch: gives the clips of some keys, as a list of ClipArrays, perhaps with others of the same subjects.
+        report: called after every epoch with its figures. The epochs of pre-training count as the first ones.
+        leaving: asked after every step; True has a checkpoint written at once, because there may not be another.
+    """
+    for attempt in (1, 2):
+        started, keep = time.time(), None
+        try:
+            state = load_checkpoint(settings, plan)
+            history = state["history"] if state else []
+            if ranks.rank == 0:
+                facts = {"fold": plan.fold, "seed": plan.seed, "epochs": settings.epochs}
+                curves = trackers(
+                    settings.tracking,
+                    run=settings.run,
+                    fold=plan.name,
+                    folder=settings.folder,
+                    settings=asdict(settings.recipe),
+                )
+                facts["submission"] = settings.submission
+                keep = Keeper(lambda name: settings.place(plan, name), facts, history, curves)
+            (fruitless,) = ranks.first(keep.fruitless if keep else 0)
+            if fruitless >= FRUITLESS:
+                raise GaveUp(
+                    f"its process ended {fruitless} times at epoch {len(history) + 1} without a word: "
+                    "killed, perhaps for want of memory"
+                )
+            parts = fetch(plan.learnt_from)
+            state = train_fold(
+                settings, plan, parts, report, state=state, keep=keep, ranks=ranks, device=device, leaving=leaving
+            )
+            del parts
+            if keep:
+                keep.close()
+                score_fold(settings, plan, fetch(plan.test) if plan.test else (), state, started, device=device)
+            return None
+        except Exception as error:
+            again = attempt == 1 and ranks.count == 1 and _out_of_memory(error)
+            cause = describe(error)
+            if keep:
+                keep.close(cause=cause)
+            if ranks.count > 1 and not isinstance(error, (FloatingPointError, GaveUp)):
+                raise
+            if not again:
+                return cause
+        _free_memory()
+    raise AssertionError("the second attempt returns")
+
+
+def train_fold(
+    settings: FoldSettings,
+    plan: FoldPlan,
+    parts: Sequence,
+    report: Callable[[dict], None],
+    *,
+    state: Mapping | None = None,
+    keep: Keeper | None = None,
+    ranks: Ranks = ALONE,
+    device: str = "cpu",
+    leaving: Callable[[], bool] = lambda: False,
+) -> dict:
+    """The training function of every executor: all epochs of one fold. Returns the last state.
 
     Args:
         parts: the clips of ``plan.learnt_from`` alone, as a list of ClipArrays.
-        report: called after every epoch with its figures. The epochs of pre-training count as the first ones.
+        state: the checkpoint to go on from.
+        keep: writes the fold's files; None in all processes but one.
     """
     import torch
 
@@ -95,33 +187,50 @@ def train_fold(settings: FoldSettings, plan: FoldPlan, parts: Sequence, report: 
 
     torch.set_num_threads(settings.cpus)
     everything = concatenate(parts)
-    device = "cuda" if settings.gpus and torch.cuda.is_available() else "cpu"
-    state = _load_checkpoint(settings, plan)
     history: list[dict] = state["history"] if state else []
+    if keep:
+        keep.follow(history)
 
     def labelled(keys: Sequence[Key]) -> tuple:
         arrays = select(everything, keys)
         return arrays, training_labels(arrays.labels, settings, plan)
 
     def run(trainer: Trainer, stage: str, *, epochs_before: int) -> dict:
+        def whole() -> dict:
+            facts = {"stage": stage, "history": history, "science_hash": settings.science_hash}
+            return {**trainer.state_dict(), **facts}
+
         if state and state["stage"] == stage:
             trainer.load_state_dict(state)
         while not trainer.finished:
-            result = {name: value for name, value in asdict(trainer.run_epoch()).items() if value is not None}
-            result["epoch"] += epochs_before
-            history.append(result)
-            if trainer.epoch % settings.checkpoint_every == 0 or trainer.finished:
-                facts = {"stage": stage, "history": history, "science_hash": settings.science_hash}
-                save_tensors(settings.place(plan, "checkpoint.pt"), {**trainer.state_dict(), **facts})
-            report(result)
-        return scored_weights(trainer.state_dict())
+            result = trainer.run_epoch(leaving if ranks.count == 1 else None)
+            if result is None:  # interrupted within the epoch: keep what there is, and go on while there is time
+                if keep:
+                    keep.checkpoint(whole())
+                continue
+            figures = {name: value for name, value in asdict(result).items() if value is not None}
+            figures["epoch"] += epochs_before
+            history.append(figures)
+            if keep and (trainer.epoch % settings.checkpoint_every == 0 or leaving()):
+                keep.checkpoint(whole())
+            elif keep:
+                keep.progress()
+            report(figures)
+        return whole()
 
     initial, epochs_before = None, 0
     if settings.pretrain:
         epochs_before = settings.pretrain.epochs
         if not state or state["stage"] == "pretrain":
-            first = Trainer(settings.model, settings.pretrain, *labelled(plan.extra), seed=plan.seed, device=device)
-            initial = run(first, "pretrain", epochs_before=0)
+            first = Trainer(
+                settings.model,
+                settings.pretrain,
+                *labelled(plan.extra),
+                seed=plan.seed,
+                device=device,
+                ranks=ranks,
+            )
+            initial = scored_weights(run(first, "pretrain", epochs_before=0))
     trainer = Trainer(
         settings.model,
         settings.recipe,
@@ -130,18 +239,21 @@ def train_fold(settings: FoldSettings, plan: FoldPlan, parts: Sequence, report: 
         device=device,
         validation=labelled(plan.validation) if plan.validation else None,
         initial=initial,
+        ranks=ranks,
     )
-    run(trainer, "train", epochs_before=epochs_before)
+    return run(trainer, "train", epochs_before=epochs_before)
 
 
-def _load_checkpoint(settings: FoldSettings, plan: FoldPlan) -> dict | None:
-    checkpoint = settings.place(plan, "checkpoint.pt")
-    if not storage.exists(checkpoint):
+def load_checkpoint(settings: FoldSettings, plan: FoldPlan) -> dict | None:
+    """The fold's checkpoint, None where there is none. Raises InputError for another configuration's."""
+    url = settings.place(plan, "checkpoint.pt")
+    try:
+        state = load_tensors(url)
+    except FileNotFoundError:
         return None
-    state = load_tensors(checkpoint)
     if state["science_hash"] != settings.science_hash:
         raise InputError(
-            "the checkpoint belongs to another configuration or to other clips", where=checkpoint, cure="delete it"
+            "the checkpoint belongs to another configuration or to other clips", where=url, cure="delete it"
         )
     return state
 
@@ -156,38 +268,39 @@ def training_labels(labels: Sequence[str], settings: FoldSettings, plan: FoldPla
     return indices
 
 
-def score_fold(settings: FoldSettings, plan: FoldPlan, held_out: Sequence, started: float) -> dict:
-    """Score the held-out clips with the weights to be scored and write the fold's results; ``done.json`` comes last."""
-    import torch
-
+def score_fold(
+    settings: FoldSettings, plan: FoldPlan, held_out: Sequence, state: Mapping, started: float, *, device: str = "cpu"
+) -> dict:
+    """Score the held-out clips, if there are any, with the weights to be scored of the last ``state``, and write the
+    fold's results; ``done.json`` comes last. Returns it."""
     from hsta.evaluation.predictions import write_predictions
     from hsta.model import HSTA
     from hsta.records import Prediction
     from hsta.training.arrays import concatenate, select
     from hsta.training.loop import predict, scored_weights
 
-    checkpoint = settings.place(plan, "checkpoint.pt")
-    state = load_tensors(checkpoint)
-    device = "cuda" if settings.gpus and torch.cuda.is_available() else "cpu"
-    model = HSTA(settings.model).to(device)
     weights = scored_weights(state)
-    model.load_state_dict(weights)
-    arrays = select(concatenate(held_out), plan.test)
-    probabilities = predict(model, settings.recipe, arrays)
-    predictions = [
-        Prediction(
-            clip_id=clip_id,
-            dataset=dataset,
-            subject=subject,
-            fold=plan.fold,
-            seed=plan.seed,
-            truth=truth,
-            prediction=settings.classes[int(row.argmax())],
-            probabilities=tuple(row.tolist()),
-        )
-        for (dataset, clip_id), subject, truth, row in zip(arrays.keys, arrays.subjects, arrays.labels, probabilities)
-    ]
-    write_predictions(settings.place(plan, "predictions.parquet"), predictions, settings.classes)
+    if plan.test:
+        model = HSTA(settings.model).to(device)
+        model.load_state_dict(weights)
+        arrays = select(concatenate(held_out), plan.test)
+        probabilities = predict(model, settings.recipe, arrays)
+        predictions = [
+            Prediction(
+                clip_id=clip_id,
+                dataset=dataset,
+                subject=subject,
+                fold=plan.fold,
+                seed=plan.seed,
+                truth=truth,
+                prediction=settings.classes[int(row.argmax())],
+                probabilities=tuple(row.tolist()),
+            )
+            for (dataset, clip_id), subject, truth, row in zip(
+                arrays.keys, arrays.subjects, arrays.labels, probabilities
+            )
+        ]
+        write_predictions(settings.place(plan, "predictions.parquet"), predictions, settings.classes)
     storage.write_json(settings.place(plan, "history.json"), state["history"])
     save_tensors(settings.place(plan, "model.pt"), {"model": weights, "science_hash": settings.science_hash})
     receipt = {
@@ -201,70 +314,25 @@ def score_fold(settings: FoldSettings, plan: FoldPlan, held_out: Sequence, start
         "seconds": time.time() - started,
     }
     storage.write_json(settings.place(plan, "done.json"), receipt)
-    fs, path = storage.filesystem(checkpoint)
-    fs.rm_file(path)
+    storage.delete(settings.place(plan, "checkpoint.pt"))
     return receipt
 
 
-def run_fold(
-    config: Mapping, *, settings: FoldSettings, plans: Mapping[str, FoldPlan], data: Mapping, executor: str
-) -> None:
-    """A Ray Tune trial: train the fold that ``config["fold"]`` names, then score it. ``data`` maps subjects to ObjectRefs."""
-    import ray
-    from ray import tune
-
-    plan, started = plans[config["fold"]], time.time()
-    train, test = (_parts(data, keys) for keys in (plan.learnt_from, plan.test))
-    if executor == "inline":
-        train_fold(settings, plan, ray.get(train), tune.report)
-    else:
-        _train_in_ray_train(settings, plan, train)
-    receipt = score_fold(settings, plan, ray.get(test), started)
-    tune.report({"epoch": receipt["epochs"], "complete": 1})
+def describe(error: BaseException) -> str:
+    """An error in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'without a message'}"
 
 
-def _parts(data: Mapping, keys: Sequence[Key]) -> list:
-    wanted = set(keys)
-    return [reference for members, reference in data.values() if not wanted.isdisjoint(members)]
-
-
-def _train_in_ray_train(settings: FoldSettings, plan: FoldPlan, references: list) -> None:
-    from ray import train
-    from ray.train.torch import TorchTrainer
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    resources = {"CPU": settings.cpus, **({"GPU": settings.gpus} if settings.gpus else {})}
-    TorchTrainer(
-        _ray_train_worker,
-        train_loop_config={"settings": settings, "plan": plan, "references": references},
-        scaling_config=train.ScalingConfig(num_workers=1, use_gpu=settings.gpus > 0, resources_per_worker=resources),
-        run_config=train.RunConfig(
-            name=f"{plan.name}-{settings.science_hash[:12]}",
-            storage_path=storage.join(settings.folder, ".train"),
-            callbacks=[TuneReportCallback()],
-            failure_config=train.FailureConfig(max_failures=2, controller_failure_limit=5),
-        ),
-    ).fit()
-
-
-def _ray_train_worker(config: dict) -> None:
-    import ray
-    from ray import train
-
-    train_fold(config["settings"], config["plan"], ray.get(config["references"]), train.report)
-
-
-def save_tensors(url: str, value: dict) -> None:
-    """Save tensors and plain values, atomically."""
+def _out_of_memory(error: Exception) -> bool:
     import torch
 
-    sink = io.BytesIO()
-    torch.save(value, sink)
-    storage.write_bytes(url, sink.getvalue())
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
-def load_tensors(url: str) -> dict:
-    """Load what `save_tensors` wrote; nothing is unpickled but tensors and plain values."""
+def _free_memory() -> None:
     import torch
 
-    return torch.load(io.BytesIO(storage.read_bytes(url)), map_location="cpu", weights_only=True)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

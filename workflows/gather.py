@@ -14,19 +14,19 @@ from workflows.fold import FoldPlan, FoldSettings, done
 PACKAGES = ("hsta-workflow", "torch", "ray", "numpy", "pyarrow", "pandas", "opencv-contrib-python-headless", "decord")
 
 
-def gather(
-    config: Config, shared: FoldSettings, plans: Sequence[FoldPlan], *, card: Mapping, failures: Mapping[str, str]
-) -> None:
+def gather(config: Config, shared: FoldSettings, plans: Sequence[FoldPlan], *, card: Mapping) -> None:
     """Write ``predictions.parquet`` of all finished folds and ``facts.json`` with what cannot be computed from it.
 
     Args:
         card: of the prepared set.
-        failures: cause by fold name, of the folds that failed just now.
     """
-    predictions, curves, seconds = [], {}, 0.0
+    predictions, curves, failures, seconds = [], {}, {}, 0.0
     for plan in plans:
         receipt = done(shared, plan)
         if receipt is None:
+            progress = shared.place(plan, "progress.json")
+            if storage.exists(progress) and storage.read_json(progress)["state"] == "failed":
+                failures[plan.fold] = storage.read_json(progress)["cause"]
             continue
         predictions += from_frame(read_predictions(shared.place(plan, "predictions.parquet")))
         history = storage.read_json(shared.place(plan, "history.json"))
@@ -52,7 +52,7 @@ def gather(
             "recompute": f"python -m workflows.evaluate --config {storage.join(config.folder, 'config.yaml')}",
             "determinism": "scoring takes the middle frame of each stretch and no dropout: the same model gives the same numbers",
         },
-        "failures": dict(failures),
+        "failures": failures,
         "curves": curves,
     }
     storage.write_json(storage.join(config.folder, "facts.json"), facts)

@@ -11,7 +11,7 @@ from -1 (left, top) to 1 (right, bottom), as `torch.nn.functional.affine_grid` t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,11 @@ class Changes:
     sampling_B33: Tensor | None = None
     light_B6: Tensor | None = None
     erased_B4: Tensor | None = None
+
+    def part(self, clips: slice) -> Changes:
+        """Those of some of the clips."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Changes(**{name: None if value is None else value[clips] for name, value in values.items()})
 
 
 def draw_changes(settings: Augmentation, count: int, generator: Generator) -> Changes:

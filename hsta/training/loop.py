@@ -7,7 +7,7 @@ the held-out clips go to `predict`, after the last epoch.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from hsta.errors import InputError
 from hsta.model import HSTA, HSTAConfig
 from hsta.training.arrays import ClipArrays
 from hsta.training.augment import draw_changes
+from hsta.training.distributed import ALONE, Ranks
 from hsta.training.ema import Ema
 from hsta.training.fit import check_fits
 from hsta.training.loss import labels_of, mean_loss, soft_targets, weight_tensor
@@ -34,14 +35,16 @@ SCORING_BATCH = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """What one epoch did: mean loss and accuracy over its training clips, last learning rate, seconds; and, with inner
-    validation, UF1 and loss of what would be scored were this the last epoch, else None."""
+    """What one epoch did: mean loss and accuracy over its training clips, last learning rate, seconds, and the ``time``
+    of its end (seconds since 1970); and, with inner validation, UF1 and loss of what would be scored were this the last
+    epoch, else None."""
 
     epoch: int
     loss: float
     accuracy: float
     lr: float
     seconds: float
+    time: float
     validation_uf1: float | None = None
     validation_loss: float | None = None
 
@@ -59,9 +62,12 @@ class Trainer:
         validation: inner validation clips and their labels, of subjects that are neither trained on nor tested. With
             them the best epoch's weights are the ones to score.
         initial: weights to start from, as `scored_weights` of another training gives them; None for random ones.
+        ranks: the processes that train together, each with the same arguments; every step's batch is shared out among
+            them, and its gradients are those of the whole batch.
 
     Raises:
-        InputError: labels that do not match, initial weights of another model, or a recipe that does not fit the model.
+        InputError: labels that do not match, initial weights of another model, a recipe that does not fit the model, or
+            fewer clips than processes.
     """
 
     def __init__(
@@ -75,18 +81,22 @@ class Trainer:
         device: str = "cpu",
         validation: tuple[ClipArrays, Sequence[int]] | None = None,
         initial: Mapping[str, Tensor] | None = None,
+        ranks: Ranks = ALONE,
     ):
         for clips, classes in filter(None, [(arrays, labels), validation]):
             if len(classes) != len(clips):
                 raise InputError(f"{len(classes)} labels for {len(clips)} clips")
         check_fits(recipe, config, validates=validation is not None)
+        ranks.check(len(labels), recipe.batch_size)
         self.recipe, self.device, self.epoch = recipe, torch.device(device), 0
+        self._seed, self._ranks, self._pass = seed, ranks, None
         torch.manual_seed(seed)
         self.model = HSTA(config).to(self.device)
         if initial is not None:
             _start_from(self.model, initial)
         freeze(self.model, recipe.freeze)
-        self._forward = torch.compile(self.model, dynamic=False) if recipe.compile else self.model
+        self._parallel = ranks.wrap(self.model)
+        self._forward = torch.compile(self._parallel, dynamic=False) if recipe.compile else self._parallel
         self._ema = Ema(self.model, recipe.ema) if recipe.ema else None
         self.clips = resident_clips(arrays, config, recipe, self.device)
         self._validation = None
@@ -117,29 +127,44 @@ class Trainer:
         waited = self.recipe.patience and self.epoch - self._best.epoch >= self.recipe.patience
         return bool(waited) or self.epoch >= self.recipe.epochs
 
-    def run_epoch(self) -> EpochResult:
-        """Train one epoch. Raises FloatingPointError when the loss is no longer finite."""
+    def run_epoch(self, pause: Callable[[], bool] | None = None) -> EpochResult | None:
+        """Train one epoch, or what is left of it.
+
+        Args:
+            pause: asked after every step but the last; when it says yes, None is returned, and the next call goes on
+                from there, in this process or, through `state_dict`, in another. Only for a training of one process.
+
+        Raises:
+            FloatingPointError: the loss is no longer finite.
+        """
         started = time.perf_counter()
         self.model.train()
-        loss_sum = torch.zeros((), device=self.device)
-        correct = torch.zeros((), device=self.device)
-        order = self._order()
-        for step, rows_B in enumerate(order):
-            lr = self._set_learning_rate(self.epoch * self.steps_per_epoch + step)
-            loss, right = self._step(rows_B)
-            loss_sum += loss
-            correct += right
+        now = self._pass or _Pass(self._order(), torch.zeros(2, device=self.device))
+        if now.step == 0:
+            self._ranks.reseed(self._seed, self.epoch)
+        while now.step < len(now.order):
+            lr = self._set_learning_rate(self.epoch * self.steps_per_epoch + now.step)
+            now.figures += torch.stack(self._step(now.order[now.step]))
+            now.step += 1
+            if pause and now.step < len(now.order) and pause():
+                now.seconds += time.perf_counter() - started
+                self._pass = now
+                return None
+        self._pass = None
         self.epoch += 1
-        mean = loss_sum.item() / len(order)  # the one point where the host waits for the device
-        if not np.isfinite(mean):
-            raise FloatingPointError(f"the loss of epoch {self.epoch} is {mean}")
+        loss, accuracy = (
+            self._ranks.total(now.figures) / len(now.order)
+        ).tolist()  # here the host waits for the device
+        if not np.isfinite(loss):
+            raise FloatingPointError(f"the loss of epoch {self.epoch} is {loss}")
         uf1, validation_loss = self._validate()
         return EpochResult(
             epoch=self.epoch,
-            loss=mean,
-            accuracy=correct.item() / len(order),
+            loss=loss,
+            accuracy=accuracy,
             lr=lr,
-            seconds=time.perf_counter() - started,
+            seconds=now.seconds + time.perf_counter() - started,
+            time=time.time(),
             validation_uf1=uf1,
             validation_loss=validation_loss,
         )
@@ -148,6 +173,7 @@ class Trainer:
         """All that is needed to go on bit for bit: tensors and plain values, loadable with ``weights_only=True``."""
         return {
             "epoch": self.epoch,
+            "pass": self._pass.state_dict() if self._pass else None,
             "model": self.model.state_dict(),
             "ema": self._ema.state_dict() if self._ema else None,
             "best": self._best.state_dict(),
@@ -160,6 +186,7 @@ class Trainer:
     def load_state_dict(self, state: dict) -> None:
         """Go on from a `state_dict`."""
         self.epoch = state["epoch"]
+        self._pass = _Pass.load(state["pass"], self.device) if state["pass"] else None
         self.model.load_state_dict(state["model"])
         if self._ema:
             self._ema.load_state_dict(state["ema"])
@@ -171,13 +198,17 @@ class Trainer:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
 
     def _step(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Learn from a batch. Returns its mean loss and its share of right answers, on the device: nobody waits."""
+        """Learn from a batch. Returns its mean loss and its share of right answers, as far as they are this process's,
+        on the device: nobody waits."""
         video, special, target = self._batch(rows_B)
         self._optimizer.zero_grad(set_to_none=True)
         figures = []
-        for part in _parts(len(rows_B), self.recipe.accumulate):
+        parts = _parts(len(target), self.recipe.accumulate)
+        for part in parts:
             of_part = (x if x is None else x[part] for x in (video, special, target))
-            figures.append(self._gradients(*of_part, share=(part.stop - part.start) / len(rows_B)))
+            share = (part.stop - part.start) / len(rows_B)
+            with self._ranks.silent(self._parallel) if part is not parts[-1] else nullcontext():
+                figures.append(self._gradients(*of_part, share=share))
         if self.recipe.clip_grad:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
         self._optimizer.step()
@@ -187,19 +218,25 @@ class Trainer:
         return loss, right
 
     def _batch(self, rows_B: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        """Video, special data and targets of a step, on the device. A seed fixes the order of the draws."""
+        """Video, special data and targets of this process's part of a step, on the device. A seed fixes the order of
+        the draws, which are made for the whole step whatever the part."""
         recipe, config = self.recipe, self.model.config
         places_BT = torch.rand(len(rows_B), config.frames, generator=self._draw)
         changes = draw_changes(recipe, len(rows_B), self._draw)
         pair_B2 = torch.rand(len(rows_B), 2, generator=self._draw) if config.special == "random_pair" else None
+        mixes = recipe.mixup > 0 or recipe.cutmix > 0
+        mine = self._ranks.part(len(rows_B))
+        if not mixes:  # a clip's partner may be anywhere in the batch
+            rows_B, places_BT, changes = rows_B[mine], places_BT[mine], changes.part(mine)
+            pair_B2 = None if pair_B2 is None else pair_B2[mine]
         video, special = self.clips.batch(rows_B, places_BT=places_BT, pair_B2=pair_B2, changes=changes)
         target = to_device(self._targets[rows_B], self.device)
-        mixes = recipe.mixup > 0 or recipe.cutmix > 0
         if mixes or recipe.label_smoothing or recipe.class_weights:
             target = soft_targets(target, config.classes, recipe.label_smoothing)
         if mixes:
             drawn = draw_mix(recipe.mixup, recipe.cutmix, len(rows_B), self._draw)
-            video, special, target = join(drawn, video, special, target)
+            joined = join(drawn, video, special, target)
+            video, special, target = (x if x is None else x[mine] for x in joined)
         return video, special, target
 
     def _gradients(
@@ -209,7 +246,7 @@ class Trainer:
         with autocast(self.device, self.recipe.precision):
             logits_BK = self._forward(video, special)
             loss = mean_loss(logits_BK, target, self._class_weights) * share
-        loss.backward()
+        (loss * self._ranks.count).backward()  # processes' gradients are averaged
         right = (logits_BK.detach().argmax(1) == labels_of(target)).float().mean()
         return loss.detach(), right * share
 
@@ -218,7 +255,9 @@ class Trainer:
             return None, None
         clips, labels = self._validation
         model = self._ema.model if self._ema else self.model
-        uf1, loss = validation_scores(_probabilities(model, clips, self.recipe.precision, SCORING_BATCH), labels)
+        uf1, loss = self._ranks.first(
+            *validation_scores(_probabilities(model, clips, self.recipe.precision, SCORING_BATCH), labels)
+        )
         self._best.consider(self.epoch, uf1, loss, model)
         return uf1, loss
 
@@ -243,6 +282,31 @@ class Trainer:
         for group, scale in zip(self._optimizer.param_groups, self._scale.tolist(), strict=True):
             group["lr"] = lr * scale
         return lr
+
+
+@dataclass(slots=True)
+class _Pass:
+    """An epoch that has begun: the rows of its steps, how many are done, sums of loss and accuracy, and seconds."""
+
+    order: list[Tensor]
+    figures: Tensor
+    step: int = 0
+    seconds: float = 0.0
+
+    def state_dict(self) -> dict:
+        sizes = [len(rows_B) for rows_B in self.order]
+        return {
+            "rows": torch.cat(self.order),
+            "sizes": sizes,
+            "figures": self.figures,
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def load(cls, state: Mapping, device: torch.device) -> _Pass:
+        order = list(state["rows"].cpu().split(state["sizes"]))
+        return cls(order, state["figures"].to(device), state["step"], state["seconds"])
 
 
 def scored_weights(state: Mapping) -> dict[str, Tensor]:

@@ -91,3 +91,21 @@ def test_depth_decides_the_learning_rate_and_shape_the_weight_decay(arrays):
         for start, scale in expected.items():
             if name.startswith(start):
                 assert group["lr_scale"] == pytest.approx(scale), name
+
+
+def test_an_epoch_that_was_cut_goes_on_at_the_same_step(arrays):
+    recipe = dataclasses.replace(RECIPE, batch_size=2, balanced=False)
+    whole = trainer(arrays, recipe)
+    results = [whole.run_epoch() for _ in range(2)]
+    assert whole.steps_per_epoch > 2
+    first = trainer(arrays, recipe)
+    steps = iter([False, True])
+    assert first.run_epoch(lambda: next(steps)) is None  # after the second step
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    torch.manual_seed(99)
+    second = trainer(arrays, recipe)
+    second.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+    found = [second.run_epoch() for _ in range(2)]
+    assert [(r.epoch, r.loss, r.accuracy) for r in found] == [(r.epoch, r.loss, r.accuracy) for r in results]
+    assert torch.equal(weights(whole.model), weights(second.model))

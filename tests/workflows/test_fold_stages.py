@@ -3,6 +3,8 @@ leaks."""
 
 import dataclasses
 import json
+import os
+import time
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ import torch
 from hsta.training.arrays import build_arrays
 from hsta.training.recipe import Recipe
 from tests.training.conftest import CLASSES, CONFIG, make_prepared
-from workflows.fold import FoldPlan, FoldSettings, load_tensors, score_fold, train_fold
+from workflows.fold import FoldPlan, FoldSettings, learn, score_fold, train_fold
+from workflows.keeper import load_tensors
 
 RECIPE = Recipe(epochs=4, batch_size=4, base_lr=0.05, warmup_epochs=1, flip=0.5, ema=0.5)
 
@@ -35,18 +38,31 @@ def settings(folder, **more):
     return FoldSettings(**{"folder": str(folder), "science_hash": "x", "cpus": 1, "gpus": 0.0, **values, **more})
 
 
+class PowerCut(BaseException):
+    """What no `except Exception` catches, as a process that is killed."""
+
+
 def train(fold_settings, fold_plan, parts, *, stop_at=None):
-    """All epochs, or a failure when the epoch ``stop_at`` is reported."""
-    reported = []
+    """The whole fold, or a cut when the epoch ``stop_at`` is reported. Returns the epochs reported."""
+    reported, asked = [], []
+
+    def fetch(keys):
+        asked.append(set(keys))
+        return [part for part in parts.values() if not set(part.keys).isdisjoint(keys)]
 
     def report(result):
         reported.append(result)
         if result["epoch"] == stop_at:
-            raise RuntimeError("power cut")
+            assert asked == [set(fold_plan.learnt_from)]  # nothing of the held-out subject while it trains
+            raise PowerCut
 
-    given = [part for part in parts.values() if not set(part.keys).isdisjoint(fold_plan.learnt_from)]
-    train_fold(fold_settings, fold_plan, given, report)
+    assert learn(fold_settings, fold_plan, fetch, report) is None
     return reported
+
+
+def read(fold_settings, fold_plan, name):
+    with open(fold_settings.place(fold_plan, name)) as file:
+        return json.load(file)
 
 
 PRETRAIN = dataclasses.replace(RECIPE, epochs=2)
@@ -70,24 +86,40 @@ def test_pre_training_comes_first_and_the_epochs_go_on(staged):
 def test_a_cut_in_any_stage_changes_nothing(staged, parts, tmp_path, stop_at):
     undisturbed, of, reported = staged
     made = dataclasses.replace(undisturbed, folder=str(tmp_path))
-    with pytest.raises(RuntimeError, match="power cut"):
+    with pytest.raises(PowerCut):
         train(made, of, parts, stop_at=stop_at)
+    wait_for(lambda: load_tensors(made.place(of, "checkpoint.pt"))["history"][-1]["epoch"] == stop_at)
     assert [result["loss"] for result in train(made, of, parts)] == [result["loss"] for result in reported[stop_at:]]
-    ours, theirs = (load_tensors(each.place(of, "checkpoint.pt")) for each in (made, undisturbed))
-    for name, value in theirs["best"]["weights"].items():
-        assert torch.equal(ours["best"]["weights"][name], value)
+    ours, theirs = (load_tensors(each.place(of, "model.pt"))["model"] for each in (made, undisturbed))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+    assert read(made, of, "progress.json")["attempt"] == 2
+    assert not os.path.exists(made.place(of, "checkpoint.pt"))
+
+
+def wait_for(holds, seconds=10.0):
+    """The files are written by a thread of their own."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if holds():
+                return
+        except FileNotFoundError:
+            pass
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_the_best_epoch_is_scored_and_kept(staged, parts, tmp_path):
-    undisturbed, of, _ = staged
+    undisturbed, of, reported = staged
     made = dataclasses.replace(undisturbed, folder=str(tmp_path))
-    train(made, of, parts)
-    state = load_tensors(made.place(of, "checkpoint.pt"))
-    receipt = score_fold(made, of, [parts["s0"]], 0.0)
+    state = train_fold(made, of, [parts[name] for name in ("s1", "s2", "s3", "macro")], lambda result: None)
+    receipt = score_fold(made, of, [parts["s0"]], state, 0.0)
+    best = max(reported[2:], key=lambda result: (result["validation_uf1"], -result["validation_loss"]))
+    assert state["best"]["epoch"] == best["epoch"] - 2  # of the second stage
     model = load_tensors(made.place(of, "model.pt"))["model"]
     assert all(torch.equal(value, state["best"]["weights"][name]) for name, value in model.items())
-    history = json.loads(open(made.place(of, "history.json")).read())
-    assert (receipt["epochs"], len(history), receipt["test_clips"]) == (6, 6, 3)
+    assert (receipt["epochs"], receipt["test_clips"]) == (6, 3)
+    assert [epoch["epoch"] for epoch in read(made, of, "history.json")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_pre_training_changes_the_training(staged, parts, tmp_path):
@@ -104,3 +136,69 @@ def test_shuffling_reaches_every_role(parts, tmp_path):
     runs = [train(each, of, parts) for each in made]
     for plain, shuffled in zip(*runs, strict=True):
         assert plain["loss"] != shuffled["loss"]
+
+
+def test_a_fold_whose_process_dies_again_and_again_at_one_place_fails(parts, tmp_path):
+    of, made = plan(parts, train=("s1", "s2"), test=("s0",)), settings(tmp_path, checkpoint_every=4, submission="1")
+
+    def fetch(keys):
+        raise PowerCut
+
+    for _ in range(3):
+        with pytest.raises(PowerCut):
+            learn(made, of, fetch, lambda result: None)
+    assert "3 times at epoch 1" in learn(made, of, fetch, lambda result: None)
+    assert read(made, of, "progress.json")["state"] == "failed"
+    again = dataclasses.replace(made, submission="2")
+    assert train(again, of, parts) and read(made, of, "done.json")["epochs"] == 4
+
+
+def test_a_fold_that_raises_names_its_cause_and_keeps_its_checkpoint(parts, tmp_path):
+    of, made = plan(parts, train=("s1", "s2"), test=("s0",)), settings(tmp_path)
+    given = [parts["s1"], parts["s2"]]
+
+    def report(result):
+        if result["epoch"] == 2:
+            raise RuntimeError("a broken pipe\nwith details")
+
+    assert learn(made, of, lambda keys: given, report) == "RuntimeError: a broken pipe"
+    progress = read(made, of, "progress.json")
+    assert (progress["state"], progress["cause"], progress["epoch"]) == ("failed", "RuntimeError: a broken pipe", 2)
+    assert [result["epoch"] for result in train(made, of, parts)] == [3, 4]
+
+
+def test_out_of_memory_is_tried_once_more(parts, tmp_path):
+    of, made = plan(parts, train=("s1", "s2"), test=("s0",)), settings(tmp_path)
+    full = iter([True, False, False])
+
+    def fetch(keys):
+        if next(full):
+            raise MemoryError
+        return list(parts.values())
+
+    assert learn(made, of, fetch, lambda result: None) is None
+    full = iter([True, True])
+    other = dataclasses.replace(made, folder=str(tmp_path / "other"))
+    assert learn(other, of, fetch, lambda result: None).startswith("MemoryError")
+
+
+def test_a_process_that_has_to_go_writes_a_checkpoint_within_the_epoch(parts, tmp_path):
+    of = plan(parts, train=("s1", "s2"), test=("s0",))
+    small = dataclasses.replace(RECIPE, batch_size=2)
+    whole, cut = (
+        settings(tmp_path / name, recipe=small, checkpoint_every=4, submission=name) for name in ("whole", "cut")
+    )
+    expected = train(whole, of, parts)
+    notices = iter([False, True])
+    looked = []
+
+    def leaving():
+        looked.append(True)
+        if len(looked) > 2:  # the notice has come two steps ago; now the power goes
+            wait_for(lambda: load_tensors(cut.place(of, "checkpoint.pt"))["pass"]["step"] == 2)
+            raise PowerCut
+        return next(notices)
+
+    with pytest.raises(PowerCut):
+        learn(cut, of, lambda keys: list(parts.values()), lambda result: None, leaving=leaving)
+    assert [result["loss"] for result in train(cut, of, parts)] == [result["loss"] for result in expected]

@@ -1,6 +1,7 @@
 """Folds through real Ray. If these fail, the held-out subject leaks, a run cannot be resumed, or executors disagree."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -77,33 +78,90 @@ def test_the_same_command_again_trains_nothing(finished, capsys):
 
 def test_a_fold_goes_on_from_its_checkpoint_to_the_same_numbers(demo_set, finished, session, monkeypatch):
     """The fold is interrupted by an exception in its second epoch, inside the real training function."""
-    from workflows import fold
+    from workflows import folds
 
     config = load(demo_set[1], "run.name=interrupted")
-    monkeypatch.setattr(loso, "run_fold", interrupted_fold)
+    monkeypatch.setattr(folds, "run_fold", interrupted_fold)
     assert loso.run(config) == 1
     results = read(config, "results.json")
     assert results["pooled"]["uf1"] is None and results["folds"]["complete"] == 0
     assert all("power cut" in failure["cause"] for failure in results["folds"]["failed"])
-    monkeypatch.setattr(loso, "run_fold", fold.run_fold)
+    monkeypatch.undo()
     assert loso.run(config) == 0
     pd.testing.assert_frame_equal(predictions(config), predictions(finished), check_exact=True)
     history = read(config, "folds/loso-demo-s01-seed0/history.json")
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3]
 
 
-def interrupted_fold(config, *, settings, plans, data, executor):
-    """`run_fold` with a report that fails at epoch 2."""
-    import ray
+def interrupted_fold(config, **more):
+    """`run_fold`, in whose training the second epoch fails."""
+    from hsta.training.loop import Trainer
+    from workflows import executors
 
-    from workflows import fold
+    run_epoch = Trainer.run_epoch
 
-    def report(result):
-        if result["epoch"] == 2:
+    def fails(self, *arguments):
+        if self.epoch == 1:
             raise RuntimeError("power cut")
+        return run_epoch(self, *arguments)
 
-    plan = plans[config["fold"]]
-    fold.train_fold(settings, plan, ray.get(fold._parts(data, plan.train)), report)
+    Trainer.run_epoch = fails
+    try:
+        executors.run_fold(config, **more)
+    finally:
+        Trainer.run_epoch = run_epoch
+
+
+def test_a_fold_that_raises_one_that_yields_nan_and_one_that_needs_too_much_memory(
+    demo_set, finished, session, monkeypatch
+):
+    """Each of three folds breaks in its own way, and the fourth completes; then the causes are removed."""
+    from workflows import folds
+
+    four = ("protocol.seeds=[0,1]", "train.epochs=2", "run.name=broken", "tracking.to=[]")
+    config = load(demo_set[1], *four)
+    monkeypatch.setattr(folds, "run_fold", broken_fold)
+    assert loso.run(config) == 1
+    results = read(config, "results.json")
+    causes = {failure["fold"]: failure["cause"] for failure in results["folds"]["failed"]}
+    assert results["pooled"]["uf1"] is None and not results["folds"]["complete"] == results["folds"]["total"]
+    assert "ValueError: a bad batch" in causes["loso-demo-s01"]
+    assert "FloatingPointError" in causes["loso-demo-s02"] and "nan" in causes["loso-demo-s02"]
+    assert "allocate memory" in causes["loso-demo-s03"]
+    done = [
+        name
+        for name in os.listdir(f"{config.folder}/folds")
+        if os.path.exists(f"{config.folder}/folds/{name}/done.json")
+    ]
+    assert sorted(done) == [f"loso-demo-s0{number}-seed1" for number in (1, 2, 3)]
+    monkeypatch.undo()
+    assert loso.run(config) == 0
+    assert len(predictions(config)) == 18
+
+
+def broken_fold(config, **more):
+    """`run_fold`, in whose training three folds of seed 0 break."""
+    import torch
+
+    from hsta.training.loop import Trainer
+    from workflows import executors
+
+    step = Trainer._step
+
+    def breaks(self, rows_B):
+        kind = config["fold"]
+        if kind == "loso-demo-s01-seed0":
+            raise ValueError("a bad batch")
+        if kind == "loso-demo-s03-seed0":
+            torch.empty(1 << 50)
+        loss, right = step(self, rows_B)
+        return (loss * float("nan") if kind == "loso-demo-s02-seed0" else loss), right
+
+    Trainer._step = breaks
+    try:
+        executors.run_fold(config, **more)
+    finally:
+        Trainer._step = step
 
 
 def test_the_held_out_subject_never_reaches_the_training_function(demo_set, finished, session):
