@@ -17,6 +17,7 @@ from hsta.vision.recipe import PrepareRecipe
 from workflows import settings
 
 EXECUTORS = ("auto", "inline", "trainer")
+DATA = ("auto", "memory", "stream")
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 
 
@@ -125,7 +126,9 @@ class Folds:
     ``executor``: "inline", "trainer", or "auto" to have it chosen (see `workflows.executors` and `workflows.preflight`).
     ``workers``: processes that train one fold together, of ``cpus`` and ``gpus`` each; a part of a GPU lets small models
     share one. ``concurrent``: folds at a time; 0 is as many as fit the cluster as it is; more than fit wait for nodes to
-    join, so a number is needed where a cluster starts small and grows. ``checkpoint_every``: epochs.
+    join, so a number is needed where a cluster starts small and grows. ``data``: "memory", the clips are read once and
+    shared by the folds of a node; "stream", they are read again in every epoch, which takes a CPU more for each worker;
+    "auto", in memory if they fit. ``checkpoint_every``: epochs.
     """
 
     executor: str = "auto"
@@ -133,6 +136,7 @@ class Folds:
     cpus: int = 1
     gpus: float = 0.0
     concurrent: int = 0
+    data: str = "auto"
     checkpoint_every: int = 20
 
     def __post_init__(self) -> None:
@@ -149,6 +153,7 @@ class Folds:
         _require(self.gpus >= 0, "folds.gpus", self.gpus, "0 or more")
         whole = self.gpus == int(self.gpus)
         _require(whole or (self.gpus < 1 and not several), "folds.gpus", self.gpus, "whole, or below 1 for one worker")
+        _require(self.data in DATA, "folds.data", self.data, " or ".join(DATA))
         _require(self.concurrent >= 0, "folds.concurrent", self.concurrent, "0 (as many as fit) or more")
         _require(self.checkpoint_every >= 1, "folds.checkpoint_every", self.checkpoint_every, "1 or more")
 

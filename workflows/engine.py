@@ -24,7 +24,7 @@ QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
-FORWARDED = ("RAY_TRAIN_",)
+FORWARDED = ("RAY_TRAIN_", "MLFLOW_", "WANDB_")
 LEAVING_SECONDS = 0.5  # how often a process looks whether it has to go
 GRACE_SECONDS = 2.5  # from SIGTERM on; `ray job stop` kills after 3
 _TERMINATED = b"hsta-terminated"

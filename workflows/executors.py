@@ -16,20 +16,32 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hsta.training.distributed import Ranks
 from workflows import engine
 from workflows.fold import FoldPlan, FoldSettings, Key, describe, learn
+
+if TYPE_CHECKING:
+    from workflows.streaming import StoredClips
 
 REPORT_SECONDS = 1.0  # Ray Tune is told of epochs at most so often: every report costs it some milliseconds
 START_LIMIT = 30  # times that Ray Train waits a minute for its workers' resources before it gives up
 
 
 def run_fold(
-    config: Mapping, *, settings: FoldSettings, plans: Mapping[str, FoldPlan], data: Mapping, executor: str
+    config: Mapping,
+    *,
+    settings: FoldSettings,
+    plans: Mapping[str, FoldPlan],
+    data: Mapping | StoredClips,
+    executor: str,
 ) -> None:
-    """A Ray Tune trial: train the fold that ``config["fold"]`` names, then score it. ``data`` maps subjects to their
-    clips' keys and an ObjectRef."""
+    """A Ray Tune trial: train the fold that ``config["fold"]`` names, then score it.
+
+    Args:
+        data: the clips' keys and an ObjectRef to the clips, by subject; or the clips in storage, to be streamed.
+    """
     from ray import tune
 
     plan, metrics = plans[config["fold"]], _Metrics(settings.run, config["fold"])
@@ -42,8 +54,7 @@ def run_fold(
             reported = time.monotonic()
             tune.report(figures)
 
-    keys = {*plan.learnt_from, *plan.test}
-    order = {"plan": plan, "parts": [part for part in data.values() if not keys.isdisjoint(part[0])]}
+    order = {"plan": plan, "parts": list(data.values()) if isinstance(data, Mapping) else data}
     if executor == "inline":
         cause = learn(
             settings, plan, _fetcher(order["parts"]), report, device=_device(settings), leaving=engine.Leaving()
@@ -54,8 +65,11 @@ def run_fold(
     tune.report({"epoch": settings.epochs, "complete": int(cause is None), "cause": cause})
 
 
-def _fetcher(parts: Sequence[tuple[Sequence[Key], object]]) -> Callable[[Sequence[Key]], list]:
+def _fetcher(parts: Sequence[tuple[Sequence[Key], object]] | StoredClips) -> Callable:
     import ray
+
+    if not isinstance(parts, Sequence):
+        return parts.only
 
     def fetch(keys: Sequence[Key]) -> list:
         wanted = set(keys)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from hsta import storage
 from hsta.errors import InputError
@@ -22,6 +23,10 @@ from hsta.training.recipe import Recipe
 from workflows.config import Tracking
 from workflows.keeper import FRUITLESS, Keeper, load_tensors, save_tensors
 from workflows.tracking import trackers
+
+if TYPE_CHECKING:
+    from hsta.training.arrays import ClipArrays
+    from workflows.streaming import StoredClips
 
 Key = tuple[str, str]  # (dataset, clip_id)
 
@@ -66,7 +71,7 @@ class FoldSettings:
     pretrain: Recipe | None = None
     run: str = ""
     submission: str = ""
-    tracking: Tracking = Tracking(to=())
+    tracking: Tracking = field(default_factory=lambda: Tracking(to=()))
 
     @property
     def epochs(self) -> int:
@@ -100,7 +105,7 @@ class GaveUp(Exception):
 def learn(
     settings: FoldSettings,
     plan: FoldPlan,
-    fetch: Callable[[Sequence[Key]], Sequence],
+    fetch: Callable[[Sequence[Key]], Sequence[ClipArrays] | StoredClips],
     report: Callable[[dict], None],
     *,
     ranks: Ranks = ALONE,
@@ -113,7 +118,7 @@ def learn(
     ``progress.json``. With several processes, what may have struck only one of them is raised, to end them all.
 
     Args:
-        fetch: gives the clips of some keys, as a list of ClipArrays, perhaps with others of the same subjects.
+        fetch: gives the clips of some keys, perhaps with others of the same subjects.
         report: called after every epoch with its figures. The epochs of pre-training count as the first ones.
         leaving: asked after every step; True has a checkpoint written at once, because there may not be another.
     """
@@ -164,7 +169,7 @@ def learn(
 def train_fold(
     settings: FoldSettings,
     plan: FoldPlan,
-    parts: Sequence,
+    parts: Sequence[ClipArrays] | StoredClips,
     report: Callable[[dict], None],
     *,
     state: Mapping | None = None,
@@ -176,24 +181,23 @@ def train_fold(
     """The training function of every executor: all epochs of one fold. Returns the last state.
 
     Args:
-        parts: the clips of ``plan.learnt_from`` alone, as a list of ClipArrays.
+        parts: the clips of ``plan.learnt_from`` alone, in memory or where they can be read.
         state: the checkpoint to go on from.
         keep: writes the fold's files; None in all processes but one.
     """
     import torch
 
-    from hsta.training.arrays import concatenate, select
     from hsta.training.loop import Trainer, scored_weights
 
     torch.set_num_threads(settings.cpus)
-    everything = concatenate(parts)
+    take = _taker(parts)
     history: list[dict] = state["history"] if state else []
     if keep:
         keep.follow(history)
 
-    def labelled(keys: Sequence[Key]) -> tuple:
-        arrays = select(everything, keys)
-        return arrays, training_labels(arrays.labels, settings, plan)
+    def labelled(keys: Sequence[Key], *, stream: bool = True) -> tuple:
+        clips = take(keys, stream=stream)
+        return clips, training_labels(clips.labels, settings, plan)
 
     def run(trainer: Trainer, stage: str, *, epochs_before: int) -> dict:
         def whole() -> dict:
@@ -213,8 +217,6 @@ def train_fold(
             history.append(figures)
             if keep and (trainer.epoch % settings.checkpoint_every == 0 or leaving()):
                 keep.checkpoint(whole())
-            elif keep:
-                keep.progress()
             report(figures)
         return whole()
 
@@ -237,11 +239,23 @@ def train_fold(
         *labelled(plan.train),
         seed=plan.seed,
         device=device,
-        validation=labelled(plan.validation) if plan.validation else None,
+        validation=labelled(plan.validation, stream=False) if plan.validation else None,
         initial=initial,
         ranks=ranks,
     )
     return run(trainer, "train", epochs_before=epochs_before)
+
+
+def _taker(parts: Sequence[ClipArrays] | StoredClips) -> Callable:
+    """Gives some of the clips by their keys, in memory, or as a stream where that is wanted and they are in storage."""
+    if isinstance(parts, Sequence):
+        from hsta.training.arrays import concatenate, select
+
+        everything = concatenate(parts)
+        return lambda keys, stream=False: select(everything, keys)
+    from workflows.streaming import RayStream
+
+    return lambda keys, stream=False: RayStream(parts.only(keys)) if stream else parts.only(keys).load()
 
 
 def load_checkpoint(settings: FoldSettings, plan: FoldPlan) -> dict | None:
@@ -269,21 +283,26 @@ def training_labels(labels: Sequence[str], settings: FoldSettings, plan: FoldPla
 
 
 def score_fold(
-    settings: FoldSettings, plan: FoldPlan, held_out: Sequence, state: Mapping, started: float, *, device: str = "cpu"
+    settings: FoldSettings,
+    plan: FoldPlan,
+    held_out: Sequence[ClipArrays] | StoredClips,
+    state: Mapping,
+    started: float,
+    *,
+    device: str = "cpu",
 ) -> dict:
     """Score the held-out clips, if there are any, with the weights to be scored of the last ``state``, and write the
     fold's results; ``done.json`` comes last. Returns it."""
     from hsta.evaluation.predictions import write_predictions
     from hsta.model import HSTA
     from hsta.records import Prediction
-    from hsta.training.arrays import concatenate, select
     from hsta.training.loop import predict, scored_weights
 
     weights = scored_weights(state)
     if plan.test:
         model = HSTA(settings.model).to(device)
         model.load_state_dict(weights)
-        arrays = select(concatenate(held_out), plan.test)
+        arrays = _taker(held_out)(plan.test)
         probabilities = predict(model, settings.recipe, arrays)
         predictions = [
             Prediction(

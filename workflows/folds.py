@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from hsta import storage
 from hsta.errors import InputError
 from workflows import config as configuration
-from workflows import engine, preflight
+from workflows import engine, preflight, tracking
 from workflows.config import Config
 from workflows.executors import run_fold
 from workflows.fold import FoldPlan, FoldSettings, done
@@ -59,6 +59,7 @@ def claim(config: Config) -> None:
 
 def run_folds(config: Config, shared: FoldSettings, sets: Sequence[PreparedSet], plans: Sequence[FoldPlan]) -> None:
     """Train and score the folds that are not done, the largest first. What becomes of each stands in its folder."""
+    tracking.check(config.tracking)
     receipts = [done(shared, plan) for plan in plans]
     pending = [plan for plan, receipt in zip(plans, receipts) if receipt is None]
     print(f"folds: {len(plans)} in all, {len(plans) - len(pending)} done -> {config.folder}", flush=True)
@@ -101,7 +102,12 @@ def _tune(
 
     from workflows.fold_progress import FoldProgress
 
-    data = load_parts(sets, image_size=config.model.image_size, label_set=config.data.label_set)
+    if how.streams:
+        from workflows.streaming import stored_clips
+
+        data = stored_clips(sets, image_size=config.model.image_size, label_set=config.data.label_set)
+    else:
+        data = load_parts(sets, image_size=config.model.image_size, label_set=config.data.label_set)
     plans = {plan.name: plan for plan in pending}
     trainable = tune.with_parameters(run_fold, settings=shared, plans=plans, data=data, executor=how.executor)
     if how.executor == "inline":
@@ -130,7 +136,7 @@ def _tune(
             cause = f"its process died: {str(result.error).strip().splitlines()[-1]}"
             facts = {"fold": plan.fold, "seed": plan.seed, "epoch": 0, "epochs": shared.epochs}
             facts |= {"submission": shared.submission, "began_at": 0, "attempt": 1, "fruitless": 0}
-            write_failure(lambda name: shared.place(plan, name), facts, cause)
+            write_failure(shared.place(plan, "progress.json"), facts, cause)
         if cause:
             print(f"failed: fold {plan.name}: {cause}", file=sys.stderr, flush=True)
 

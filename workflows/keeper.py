@@ -18,8 +18,8 @@ from hsta import storage
 from hsta.errors import InputError
 from workflows.tracking import Tracker
 
-PROGRESS_SECONDS = 10.0  # progress is written at most so often
-FRUITLESS = 3  # attempts that die one after another without a new checkpoint, after which a fold has failed
+PROGRESS_SECONDS = 10.0  # without a checkpoint, progress is written so often
+FRUITLESS = 4  # attempts that die one after another without a new checkpoint, after which a fold has failed
 
 
 class Keeper:
@@ -33,23 +33,18 @@ class Keeper:
 
     Attributes:
         fruitless: earlier attempts of this submission that ended here, without a new checkpoint and without a word.
-        checkpoint_seconds: what writing the last checkpoint took.
     """
 
     def __init__(
         self, place: Callable[[str], str], facts: Mapping, history: list[dict], trackers: Sequence[Tracker] = ()
     ):
         self._place, self._history, self._trackers = place, history, trackers
-        self._waiting: dict[str, Callable[[], None]] = {}
-        self._changed = threading.Condition()
-        self._closed, self._error = False, None
-        self._written = time.monotonic()
         attempt = _attempt(place("progress.json"), facts["submission"], len(history))
         self._facts = {**facts, **attempt, "started": time.time(), "host": socket.gethostname()}
-        self.fruitless, self.checkpoint_seconds = attempt["fruitless"], 0.0
-        self._write_progress(list(history), "running", None)
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
-        self._thread.start()
+        self.fruitless = attempt["fruitless"]
+        self._beat()
+        self._files = _Lane("checkpoints", idle=self._beat)
+        self._curves = _Lane("curves")  # a server that is away keeps its lane waiting, not the checkpoints
 
     def follow(self, history: list[dict]) -> None:
         """Tell of this history from now on."""
@@ -58,22 +53,12 @@ class Keeper:
     def checkpoint(self, state: Mapping) -> None:
         """Have a checkpoint written. ``state`` may change as soon as this returns. Raises what went wrong before."""
         copy = _copied(state)
-
-        def write() -> None:
-            began = time.monotonic()
-            save_tensors(self._place("checkpoint.pt"), copy)
-            self.checkpoint_seconds = time.monotonic() - began
-
-        self._put("checkpoint", write)
-        self._put("curves", lambda: self._track(copy["history"]))
-        self.progress(at_once=True)
-
-    def progress(self, *, at_once: bool = False) -> None:
-        """Have the progress written, if it is time to."""
-        if at_once or time.monotonic() - self._written > PROGRESS_SECONDS:
-            self._written = time.monotonic()
-            history = list(self._history)
-            self._put("progress", lambda: self._write_progress(history, "running", None))
+        if self._files.error is not None:
+            raise self._files.error
+        self._files.put("checkpoint", lambda: save_tensors(self._place("checkpoint.pt"), copy))
+        self._files.put("progress", self._beat)
+        if self._trackers:
+            self._curves.put("record", lambda: self._track(copy["history"]))
 
     def close(self, *, cause: str | None = None) -> None:
         """Wait until everything is written, and end; with the ``cause`` of a fold that failed.
@@ -82,37 +67,18 @@ class Keeper:
             Exception: what went wrong with a checkpoint, unless the fold has failed anyhow.
         """
         history = list(self._history)
-        if history:
-            self._put("curves", lambda: self._track(history), anyhow=True)
+        if self._trackers:
+            self._curves.put("record", lambda: self._track(history))
+            self._curves.put("finish", lambda: [tracker.finish({}) for tracker in self._trackers])
+        self._files.close()
         if cause is not None:
-            self._put("progress", lambda: self._write_progress(history, "failed", cause), anyhow=True)
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        self._thread.join()
-        if self._error is not None and cause is None:
-            raise self._error
+            self._write_progress(history, "failed", cause)
+        self._curves.close()
+        if self._files.error is not None and cause is None:
+            raise self._files.error
 
-    def _put(self, kind: str, write: Callable[[], None], *, anyhow: bool = False) -> None:
-        with self._changed:
-            if self._error is not None and not anyhow:
-                raise self._error
-            self._waiting[kind] = write
-            self._changed.notify_all()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if not self._waiting:
-                    return
-                kind = next(iter(self._waiting))
-                write = self._waiting.pop(kind)
-            try:
-                write()
-            except Exception as error:  # it is raised where training next looks; only checkpoints are worth that
-                if kind == "checkpoint":
-                    self._error = error
+    def _beat(self) -> None:
+        self._write_progress(list(self._history), "running", None)
 
     def _write_progress(self, history: Sequence[Mapping], state: str, cause: str | None) -> None:
         recent = [epoch["seconds"] for epoch in history[-20:]]
@@ -134,9 +100,53 @@ class Keeper:
             tracker.record(history)
 
 
-def write_failure(place: Callable[[str], str], facts: Mapping, cause: str) -> None:
-    """Mark a fold as failed from outside its process, which is gone; the rest of its progress stays."""
-    url = place("progress.json")
+class _Lane:
+    """Work done in the order it comes, in a thread of its own; of each kind the latest replaces what still waits.
+
+    Args:
+        idle: done whenever `PROGRESS_SECONDS` have passed without other work.
+
+    Attributes:
+        error: the first that any work has raised.
+    """
+
+    def __init__(self, name: str, *, idle: Callable[[], None] | None = None):
+        self.error: Exception | None = None
+        self._idle, self._closed = idle, False
+        self._waiting: dict[str, Callable] = {}
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, kind: str, work: Callable) -> None:
+        """Have some work done."""
+        with self._changed:
+            self._waiting[kind] = work
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wait until all is done, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed, PROGRESS_SECONDS)
+                if self._closed and not self._waiting:
+                    return
+                work = self._waiting.pop(next(iter(self._waiting))) if self._waiting else self._idle
+            try:
+                if work is not None:
+                    work()
+            except Exception as error:  # raised where training next looks
+                self.error = self.error or error
+
+
+def write_failure(url: str, facts: Mapping, cause: str) -> None:
+    """Mark a fold as failed in its ``progress.json``, from outside its process, which is gone; the rest of it stays."""
     before = storage.read_json(url) if storage.exists(url) else dict(facts)
     storage.write_json(url, before | {"state": "failed", "cause": cause, "updated": time.time()})
 

@@ -24,11 +24,13 @@ class Preflight:
     Attributes:
         executor: "inline" or "trainer".
         slots: folds at a time.
+        streams: the clips are read while they are trained on, for want of memory.
         lines: the arithmetic, for people.
     """
 
     executor: str
     slots: int
+    streams: bool
     lines: tuple[str, ...]
 
 
@@ -46,43 +48,46 @@ def check(
         seconds_known: what a fold of this run has taken, where one is done.
 
     Raises:
-        InputError: not even one fold fits, or the clips do not fit the nodes' object stores.
+        InputError: not even one fold fits; or the clips are to be kept in memory and do not fit the nodes' object
+            stores.
     """
     folds = config.folds
     seconds = seconds_known or _nominal_seconds(config, pending)
     executor, why = _executor(folds, seconds)
-    fitting = sum(_fits(folds, node) for node in nodes) // folds.workers
+    size = sum(loaded_bytes(config, source) for source in sets)
+    room = min((node["object_store_memory"] for node in nodes if fits(folds, node)), default=None)
+    streams = folds.data == "stream" or (folds.data == "auto" and room is not None and size > STORE_SHARE * room)
+    if folds.data == "memory" and room is not None and size > STORE_SHARE * room:
+        raise InputError(
+            f"the clips take {size / 1e9:.1f} GB at {config.model.image_size} px; the smallest object store of a node that "
+            f"trains has {room / 1e9:.1f} GB, of which {STORE_SHARE:.0%} may be used",
+            where="folds.data",
+            cure="set it to stream or auto; or give Ray more (ray start --object-store-memory BYTES)",
+        )
+    fitting = sum(fits(folds, node, reading=streams) for node in nodes) // folds.workers
     if fitting < 1 and not folds.concurrent:
         have = "; ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
+        reading = ", and as many times 1 CPU to read the clips" if streams else ""
         raise InputError(
-            f"a fold asks for {folds.workers} x ({folds.cpus} CPU and {folds.gpus:g} GPU), each on one node; the cluster "
-            f"has {len(nodes)} nodes: {have}",
+            f"a fold asks for {folds.workers} x ({folds.cpus} CPU and {folds.gpus:g} GPU), each on one node{reading}; "
+            f"the cluster has {len(nodes)} nodes: {have}",
             where="folds.workers, folds.cpus, folds.gpus",
             cure="ask for less, or join a larger cluster; where nodes join later, set folds.concurrent to the number of "
             "folds to run at a time",
         )
     slots = min(folds.concurrent or fitting, len(pending))
-    size = sum(_loaded_bytes(config, source) for source in sets)
-    stores = [node["object_store_memory"] for node in nodes if _fits(folds, node)]
-    if stores and size > STORE_SHARE * min(stores):
-        raise InputError(
-            f"the clips take {size / 1e9:.1f} GB at {config.model.image_size} px; the smallest object store of a node that "
-            f"trains has {min(stores) / 1e9:.1f} GB, of which {STORE_SHARE:.0%} may be used",
-            where="model.image_size",
-            cure="give Ray more (ray start --object-store-memory BYTES), use nodes with more memory, or a smaller image_size",
-        )
     rounds = -(-len(pending) // slots)
     known = "as those that are done took" if seconds_known else "by nominal rates"
     each = f"{folds.workers} x ({folds.cpus} CPU, {folds.gpus:g} GPU)"
     lines = [
         f"folds: {len(pending)} to train, {slots} at a time, {each} each; the cluster fits {fitting}",
         f"folds: executor {executor}: {why}",
-        f"folds: {size / 1e6:.0f} MB of clips, read once; about {clock(seconds)} a fold {known}, "
-        f"{clock(rounds * seconds)} in all",
+        f"folds: {size / 1e6:.0f} MB of clips, {'read in every epoch' if streams else 'read once'}",
+        f"folds: about {clock(seconds)} a fold {known}, {clock(rounds * seconds)} in all",
     ]
     if fitting < slots:
         lines.append(f"folds: {slots - fitting} of {slots} wait for nodes to join")
-    return Preflight(executor=executor, slots=slots, lines=tuple(lines))
+    return Preflight(executor=executor, slots=slots, streams=streams, lines=tuple(lines))
 
 
 def _executor(folds: Folds, seconds: float) -> tuple[str, str]:
@@ -95,13 +100,16 @@ def _executor(folds: Folds, seconds: float) -> tuple[str, str]:
     return "inline", f"one worker and about {clock(seconds)} a fold: no processes but the trials themselves"
 
 
-def _fits(folds: Folds, node: Mapping[str, float]) -> int:
-    """Workers that a node has room for."""
-    count = node.get("CPU", 0) // folds.cpus
-    return int(min(count, node.get("GPU", 0) / folds.gpus + 1e-9) if folds.gpus else count)
+def fits(folds: Folds, node: Mapping[str, float], *, reading: bool = False) -> int:
+    """Workers that a node has room for, each with a CPU beside it where clips are read meanwhile."""
+    count = node.get("CPU", 0) // (folds.cpus + reading)
+    if not folds.gpus:
+        return int(count)
+    gpus = node.get("GPU", 0)
+    return int(min(count, gpus // folds.gpus if folds.gpus >= 1 else gpus * (1 // folds.gpus)))
 
 
-def _loaded_bytes(config: Config, source: PreparedSet) -> int:
+def loaded_bytes(config: Config, source: PreparedSet) -> int:
     """What the clips take in memory: uint8 frames and float16 flow and strain (`hsta.training.arrays`)."""
     pixels = config.model.image_size**2
     kept = config.vision.interpolate

@@ -7,7 +7,7 @@ the held-out clips go to `predict`, after the last epoch.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ from hsta.training.optimizer import freeze, parameter_groups, scheduled_rate
 from hsta.training.recipe import Recipe
 from hsta.training.resident import ResidentClips
 from hsta.training.selection import BestEpoch, validation_scores
+from hsta.training.stream import ClipStream
 from hsta.training.transfer import to_device
 
 SCORING_BATCH = 32
@@ -55,7 +56,7 @@ class Trainer:
     Args:
         config: the model's.
         recipe: the training's.
-        arrays: the training clips.
+        arrays: the training clips, or where they stream from when they are too many for memory.
         labels: the class of each clip, one for each of ``arrays``, as an index below ``config.classes``.
         seed: decides initial weights, order of clips, frames drawn, augmentation, dropout.
         device: where to train.
@@ -74,7 +75,7 @@ class Trainer:
         self,
         config: HSTAConfig,
         recipe: Recipe,
-        arrays: ClipArrays,
+        arrays: ClipArrays | ClipStream,
         labels: Sequence[int],
         *,
         seed: int,
@@ -98,13 +99,14 @@ class Trainer:
         self._parallel = ranks.wrap(self.model)
         self._forward = torch.compile(self._parallel, dynamic=False) if recipe.compile else self._parallel
         self._ema = Ema(self.model, recipe.ema) if recipe.ema else None
-        self.clips = resident_clips(arrays, config, recipe, self.device)
+        self.clips = arrays if isinstance(arrays, ClipStream) else resident_clips(arrays, config, recipe, self.device)
         self._validation = None
         if validation is not None:
             self._validation = resident_clips(validation[0], config, recipe, self.device), list(validation[1])
         self._best = BestEpoch()
         self._targets = torch.tensor(labels)
         self._draw = torch.Generator().manual_seed(seed)
+        self._mixes = recipe.mixup > 0 or recipe.cutmix > 0
         counts = np.bincount(labels, minlength=config.classes)
         self._weights = torch.tensor(1.0 / counts[np.asarray(labels)])
         self._class_weights = weight_tensor(labels, config.classes, self.device) if recipe.class_weights else None
@@ -142,9 +144,10 @@ class Trainer:
         now = self._pass or _Pass(self._order(), torch.zeros(2, device=self.device))
         if now.step == 0:
             self._ranks.reseed(self._seed, self.epoch)
+        supply = self._supply(now.order[now.step :])
         while now.step < len(now.order):
             lr = self._set_learning_rate(self.epoch * self.steps_per_epoch + now.step)
-            now.figures += torch.stack(self._step(now.order[now.step]))
+            now.figures += torch.stack(self._step(now.order[now.step], *next(supply)))
             now.step += 1
             if pause and now.step < len(now.order) and pause():
                 now.seconds += time.perf_counter() - started
@@ -197,10 +200,19 @@ class Trainer:
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
 
-    def _step(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+    def _supply(self, steps: Sequence[Tensor]) -> Iterator[tuple[ResidentClips, Tensor]]:
+        """For each step what to make this process's part of the batch from: clips, and the rows of them."""
+        mine = [rows_B if self._mixes else rows_B[self._ranks.part(len(rows_B))] for rows_B in steps]
+        if not isinstance(self.clips, ClipStream):
+            yield from ((self.clips, rows_B) for rows_B in mine)
+            return
+        for arrays, rows in self.clips.batches([rows_B.tolist() for rows_B in mine]):
+            yield resident_clips(arrays, self.model.config, self.recipe, self.device), torch.tensor(rows)
+
+    def _step(self, rows_B: Tensor, clips: ResidentClips, taken: Tensor) -> tuple[Tensor, Tensor]:
         """Learn from a batch. Returns its mean loss and its share of right answers, as far as they are this process's,
         on the device: nobody waits."""
-        video, special, target = self._batch(rows_B)
+        video, special, target = self._batch(rows_B, clips, taken)
         self._optimizer.zero_grad(set_to_none=True)
         figures = []
         parts = _parts(len(target), self.recipe.accumulate)
@@ -217,23 +229,24 @@ class Trainer:
         loss, right = (sum(values) for values in zip(*figures))
         return loss, right
 
-    def _batch(self, rows_B: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    def _batch(
+        self, rows_B: Tensor, clips: ResidentClips, taken: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
         """Video, special data and targets of this process's part of a step, on the device. A seed fixes the order of
         the draws, which are made for the whole step whatever the part."""
         recipe, config = self.recipe, self.model.config
         places_BT = torch.rand(len(rows_B), config.frames, generator=self._draw)
         changes = draw_changes(recipe, len(rows_B), self._draw)
         pair_B2 = torch.rand(len(rows_B), 2, generator=self._draw) if config.special == "random_pair" else None
-        mixes = recipe.mixup > 0 or recipe.cutmix > 0
         mine = self._ranks.part(len(rows_B))
-        if not mixes:  # a clip's partner may be anywhere in the batch
+        if not self._mixes:  # a clip's partner may be anywhere in the batch
             rows_B, places_BT, changes = rows_B[mine], places_BT[mine], changes.part(mine)
             pair_B2 = None if pair_B2 is None else pair_B2[mine]
-        video, special = self.clips.batch(rows_B, places_BT=places_BT, pair_B2=pair_B2, changes=changes)
+        video, special = clips.batch(taken, places_BT=places_BT, pair_B2=pair_B2, changes=changes)
         target = to_device(self._targets[rows_B], self.device)
-        if mixes or recipe.label_smoothing or recipe.class_weights:
+        if self._mixes or recipe.label_smoothing or recipe.class_weights:
             target = soft_targets(target, config.classes, recipe.label_smoothing)
-        if mixes:
+        if self._mixes:
             drawn = draw_mix(recipe.mixup, recipe.cutmix, len(rows_B), self._draw)
             joined = join(drawn, video, special, target)
             video, special, target = (x if x is None else x[mine] for x in joined)

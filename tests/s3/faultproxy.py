@@ -88,6 +88,7 @@ async def handle(req):
                     return res
                 await res.write(ch)
                 sent += len(ch)
+                C["bytes"] = C.get("bytes", 0) + len(ch) * (req.method == "GET")
                 if on and F.get("bps"):
                     await asyncio.sleep(len(ch) / F["bps"])
         await res.write_eof()

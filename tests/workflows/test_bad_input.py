@@ -13,7 +13,7 @@ from workflows import command
 from tests.workflows.conftest import ROOT
 
 DEMO = str(ROOT / "configs/demo.yaml")
-COMMANDS = ("prepare", "loso", "evaluate", "report", "demo")
+COMMANDS = ("prepare", "doctor", "loso", "train", "evaluate", "report", "demo")
 
 
 def run(name, *assignments, config=DEMO):

@@ -13,7 +13,7 @@ from hsta.training.arrays import build_arrays
 from hsta.training.recipe import Recipe
 from tests.training.conftest import CLASSES, CONFIG, make_prepared
 from workflows.fold import FoldPlan, FoldSettings, learn, score_fold, train_fold
-from workflows.keeper import load_tensors
+from workflows.keeper import FRUITLESS, load_tensors
 
 RECIPE = Recipe(epochs=4, batch_size=4, base_lr=0.05, warmup_epochs=1, flip=0.5, ema=0.5)
 
@@ -144,10 +144,10 @@ def test_a_fold_whose_process_dies_again_and_again_at_one_place_fails(parts, tmp
     def fetch(keys):
         raise PowerCut
 
-    for _ in range(3):
+    for _ in range(FRUITLESS):
         with pytest.raises(PowerCut):
             learn(made, of, fetch, lambda result: None)
-    assert "3 times at epoch 1" in learn(made, of, fetch, lambda result: None)
+    assert f"{FRUITLESS} times at epoch 1" in learn(made, of, fetch, lambda result: None)
     assert read(made, of, "progress.json")["state"] == "failed"
     again = dataclasses.replace(made, submission="2")
     assert train(again, of, parts) and read(made, of, "done.json")["epochs"] == 4

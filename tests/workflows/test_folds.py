@@ -69,6 +69,12 @@ def test_both_executors_give_the_same_numbers(demo_set, finished, session):
     assert read(other, "results.json")["pooled"] == read(finished, "results.json")["pooled"]
 
 
+def test_clips_that_are_streamed_give_the_same_numbers_as_clips_in_memory(demo_set, finished, session):
+    other = load(demo_set[1], "run.name=streamed", "folds.data=stream", "tracking.to=[]")
+    assert loso.run(other) == 0
+    pd.testing.assert_frame_equal(predictions(other), predictions(finished), check_exact=True)
+
+
 def test_the_same_command_again_trains_nothing(finished, capsys):
     before = predictions(finished)
     assert loso.run(finished) == 0
