@@ -4,18 +4,25 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: demo test test-s3 clean
+.PHONY: demo test test-s3 test-cluster s3-server clean
 demo: $(READY)
 	$(BIN)/python -m workflows.demo --config configs/demo.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
 
 # The part of the tests that needs a real S3 server (Ceph's object gateway), which `make test` skips where it is not installed.
-test-s3: $(READY)
+test-s3: $(READY) s3-server
+	$(BIN)/python -m pytest tests/s3
+
+# Jobs over three hosts and S3 on this machine, hosts and links killed: some ten minutes (docs/local-cluster.md).
+test-cluster: $(READY) s3-server
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,lint]"
+	PATH="$(abspath $(BIN)):$$PATH" HSTA_LONG=1 $(BIN)/python -m pytest tests/cluster
+
+s3-server:
 	command -v radosgw >/dev/null || { apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends ceph-mon ceph-osd radosgw ceph-common curl; }
-	$(BIN)/python -m pytest tests/s3
 
 # `pip check` is not asked: decord's wheel is tagged for another platform in its metadata, and works (docs/dependencies.md).
 $(READY): pyproject.toml constraints.txt

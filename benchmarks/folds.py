@@ -185,7 +185,7 @@ def main() -> int:
 
 def _counted_store(stack: ExitStack, folder: Path) -> tuple[str, Callable[[], int]]:
     """A bucket behind a proxy, and what counts the bytes that were read through it."""
-    bucket = stack.enter_context(s3_server(folder / "s3"))
+    bucket, _ = stack.enter_context(s3_server(folder / "s3"))
     upstream = os.environ["AWS_ENDPOINT_URL_S3"]
     port = int(upstream.rpartition(":")[2]) + 5
     proxy = subprocess.Popen([sys.executable, ROOT / "tests/s3/faultproxy.py", str(port), upstream])

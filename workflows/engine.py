@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -94,6 +95,9 @@ def _silent_standard_error() -> Iterator[None]:
 @contextmanager
 def checkpoints_on_sigterm() -> Iterator[None]:
     """While this lasts, SIGTERM (``ray job stop``, a scheduler) has every fold write a checkpoint; then the driver ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
     import ray
     from ray.experimental import internal_kv
 
