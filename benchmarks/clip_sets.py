@@ -53,6 +53,15 @@ def multiply(manifest: Path, folder: Path, *, clips: int, subjects: int = 8, fra
     return write_rows(folder / "clips.csv", rows)
 
 
+def zipped(manifest: Path, folder: Path) -> Path:
+    """The same clips, each as a zip of its folder. Returns the manifest."""
+    rows = read_rows(manifest)
+    for row in rows:
+        shutil.make_archive(str(folder / row["path"]), "zip", manifest.parent / row["path"])
+        row["path"] += ".zip"
+    return write_rows(folder / "clips.csv", rows)
+
+
 def damage(manifest: Path, *, each: int) -> dict[str, str | None]:
     """Damage ``each`` clips of a set in every one of `WAYS`. Returns the reason expected by clip id, None for clips
     that are unusual but sound."""

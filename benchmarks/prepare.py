@@ -1,12 +1,14 @@
 """How fast preparation is: the pipeline's clips/s over (cores x the vision function's rate in one process), same clips,
 one run.
 
-Measured with local disk, from and to an S3 server with ``--s3`` (Ceph, see tests/s3), with one actor and with one for
-each CPU; where the actors' time goes; and the memory of the driver and the actors for few and for many clips. Beside
-the wall clock's ratio, which others on the machine disturb, stands that of the CPU time: what the vision function takes
-for the clips, over what the actors and all of Ray, driver included, take from the first clip on.
+Measured on local disk, with one actor and with one for each CPU; from and to an S3 server (Ceph, see tests/s3), with a
+folder of frames a clip and with a zip a clip; where the actors' time goes; and the memory of the driver and the actors
+for few and for many clips. The S3 server runs on the same CPUs, which no real store does: beside the plain ratio stands
+that to the CPUs which it, and other work on the machine, left. Beside the wall clock's ratio, which others on the machine disturb, stands
+that of the CPU time: what the vision function takes for the clips, over what the actors and all of Ray, driver
+included, take from the first clip on; ``others`` is what else ran on the machine.
 
-    .venv/bin/python -m benchmarks.prepare --clips 240 --s3 --memory 400 4000 --json prepare.json
+    .venv/bin/python -m benchmarks.prepare --clips 960 --on local s3-folders s3-zips --memory 400 4000
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,13 +28,15 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.clip_sets import multiply
+from benchmarks.clip_sets import multiply, zipped
 from benchmarks.prepare_faults import ROOT, command, descendants
 from hsta import storage
 from hsta.datasets import synthetic
 from hsta.datasets.manifest import read_manifest
 
 RGW = ROOT / "tests/s3/rgw.sh"
+GOALS = {"local": 0.90, "s3-folders": 0.80, "s3-zips": 0.80}
+WHO = ("actors", "driver", "ray", "server", "others")
 SMALL = ("vision.size=64", "vision.stabilise=none", "prepare.clips_per_shard=4")  # many clips in little time
 
 
@@ -63,9 +66,9 @@ def vision_rates(manifest: Path, processes: int, limit: int) -> dict[str, float]
     return {"rate": sum(rate for rate, _ in found), "cpu": sum(cpu for _, cpu in found) / processes}
 
 
-def pipeline(manifest: str, prepared: str, *more: str) -> dict:
+def pipeline(manifest: str, prepared: str, *more: str, server: Sequence[int] = ()) -> dict:
     """Run the command; returns its own account, with the clips' rates with and without start-up, and the CPU seconds a
-    clip."""
+    clip, those of the store's processes ``server`` among them."""
     began = time.monotonic()
     process = subprocess.Popen(
         command([f"data.manifest={manifest}", f"data.prepared={prepared}", *more]),
@@ -75,7 +78,7 @@ def pipeline(manifest: str, prepared: str, *more: str) -> dict:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    series = _watch_cpu(process)
+    series = _watch_cpu(process, server)
     output, _ = process.communicate()
     wall = time.monotonic() - began
     if process.returncode:
@@ -85,14 +88,15 @@ def pipeline(manifest: str, prepared: str, *more: str) -> dict:
     rates = {"rate": info["clips_made"] / steady, "rate_with_start": info["clips_made"] / wall}
     start, end = info["making"]
     within = [used for moment, used in series if start <= moment <= end]
+    print(f"{prepared}: {rates['rate']:.2f} clips/s", file=sys.stderr, flush=True)
     share = (end - start) / (within[-1]["moment"] - within[0]["moment"])
-    cpu = {who: share * (within[-1][who] - within[0][who]) / info["clips_made"] for who in ("actors", "driver", "ray")}
+    cpu = {who: share * (within[-1][who] - within[0][who]) / info["clips_made"] for who in WHO}
     return {**info, **rates, "wall": wall, "cpu": cpu}
 
 
-def _watch_cpu(process: subprocess.Popen) -> list[tuple[float, dict[str, float]]]:
-    """Until the command ends: the time, and the CPU seconds that its actors, its driver and the rest of Ray have used
-    by then."""
+def _watch_cpu(process: subprocess.Popen, server: Sequence[int]) -> list[tuple[float, dict[str, float]]]:
+    """Until the command ends: the time, and the CPU seconds that its actors, its driver, the rest of Ray, the server
+    and all others on this machine have used by then."""
     found = []
     last: dict[int, tuple[str, float]] = {}
     while process.poll() is None:
@@ -100,12 +104,12 @@ def _watch_cpu(process: subprocess.Popen) -> list[tuple[float, dict[str, float]]
         for pid in [process.pid, *descendants(process.pid, "")]:
             who = "driver" if pid == process.pid else "actors" if pid in actors else "ray"
             last[pid] = (who, max(_cpu(pid), last.get(pid, ("", 0.0))[1]))
-        sums = {
-            who: sum(seconds for role, seconds in last.values() if role == who) for who in ("actors", "driver", "ray")
-        }
+        last.update({pid: ("server", _cpu(pid)) for pid in server})
+        sums = {who: sum(seconds for role, seconds in last.values() if role == who) for who in WHO[:-1]}
+        sums["others"] = _busy() - sum(sums.values())
         now = time.time()
         found.append((now, {**sums, "moment": now}))
-        time.sleep(0.25)
+        time.sleep(1.0)  # each look takes some 8 ms
     return found
 
 
@@ -116,6 +120,12 @@ def _cpu(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _busy() -> float:
+    """CPU seconds that this machine was busy so far, all processes and the kernel."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
+    return (sum(fields[:8]) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def peaks(manifest: Path, prepared: Path) -> dict[str, float]:
@@ -146,8 +156,9 @@ def _peak(pid: int) -> float:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[str]:
-    """A Ceph Object Gateway with a bucket. Gives the bucket's URL; the environment points at it."""
+def s3_server(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """A Ceph Object Gateway with a bucket. Gives the bucket's URL and the server's processes; the environment points at
+    it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = 20000 + probe.getsockname()[1] % 9000
@@ -160,76 +171,65 @@ def s3_server(folder: Path) -> Iterator[str]:
         }
         os.environ.update({**names, "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"})
         storage.filesystem("s3://bench")[0].mkdir("bench")
-        yield "s3://bench"
+        yield "s3://bench", [int((folder / "run" / name).read_text()) for name in ("1mon", "2osd", "3rgw")]
     finally:
         subprocess.run(["bash", RGW, "kill", folder])
 
 
-@contextmanager
-def load_watch() -> Iterator[list[float]]:
-    """CPU seconds a second that processes of others used meanwhile (all but this one's descendants), as samples."""
-    samples: list[float] = []
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(2.0):
-            samples.append(os.getloadavg()[0])
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    yield samples
-    stop.set()
-    thread.join()
-
-
-def speed(folder: Path, clips: int, with_s3: bool) -> dict:
+def speed(folder: Path, clips: int, places: Sequence[str]) -> dict:
     """All rates on one set of clips."""
     cores = os.cpu_count() or 1
     manifest = multiply(
         synthetic.make_demo(folder / "few", subjects=3, clips_per_class=1), folder / "many", clips=clips
     )
     limit = min(clips, 60)
-    found = {"cores": cores, "clips": clips}
+    found: dict = {"cores": cores, "clips": clips}
     found["one_process"] = vision_rates(manifest, 1, limit)
     found["process_per_core"] = vision_rates(manifest, cores, limit)
-    found["local"] = pipeline(str(manifest), str(folder / "local"))
-    found["local_one_actor"] = pipeline(str(manifest), str(folder / "one"), "prepare.actors=1")
+    if "local" in places:
+        found["local"] = pipeline(str(manifest), str(folder / "local"))
+        found["local_one_actor"] = pipeline(str(manifest), str(folder / "one"), "prepare.actors=1")
+    for place in places:
+        if place != "local":
+            with s3_server(folder / place) as (bucket, server):
+                source = manifest if place == "s3-folders" else zipped(manifest, folder / "zips")
+                storage.filesystem(bucket)[0].put(str(source.parent), f"{bucket}/raw", recursive=True)
+                found[place] = pipeline(f"{bucket}/raw/clips.csv", f"{bucket}/prepared", server=server)
     found["one_process_again"] = vision_rates(manifest, 1, limit)
-    if with_s3:
-        with s3_server(folder / "s3") as bucket:
-            storage.filesystem(bucket)[0].put(str(manifest.parent), f"{bucket}/raw", recursive=True)
-            found["s3"] = pipeline(f"{bucket}/raw/clips.csv", f"{bucket}/prepared")
     return found
 
 
 def table(found: dict) -> list[Sequence[object]]:
     """What was measured, beside the goals."""
     before, after, all_at_once = found["one_process"], found["one_process_again"], found["process_per_core"]
-    whole = found["cores"] * (before["rate"] + after["rate"]) / 2
+    one, cores = (before["rate"] + after["rate"]) / 2, found["cores"]
     rows: list[Sequence[object]] = [
         ("one process, clips/s", f"{before['rate']:.2f} before, {after['rate']:.2f} after", ""),
-        (f"{found['cores']} processes, clips/s", f"{all_at_once['rate']:.2f} ({all_at_once['rate'] / whole:.2f})", ""),
+        (f"{cores} processes, clips/s", f"{all_at_once['rate']:.2f} ({all_at_once['rate'] / cores / one:.2f})", ""),
     ]
-    for name, goal in (("local", 0.90), ("s3", 0.80)):
-        if name in found:
-            run = found[name]
-            rows.append(
-                (f"{name}, clips/s", f"{run['rate']:.2f} steady, {run['rate_with_start']:.2f} with all start-up", "")
-            )
-            rows.append((f"{name} / (cores x one process)", f"{run['rate'] / whole:.3f} steady", f">= {goal}"))
-            rows.append((f"{name}, with all start-up", f"{run['rate_with_start'] / whole:.3f}", ""))
-            cpu = ", ".join(f"{1000 * seconds:.0f} {who}" for who, seconds in run["cpu"].items())
-            rows.append((f"{name}, CPU ms a clip", f"{1000 * all_at_once['cpu']:.0f} vision alone; {cpu}", ""))
-            rows.append((f"{name}, CPU vision / all", f"{all_at_once['cpu'] / sum(run['cpu'].values()):.3f}", ""))
-            stages = {stage: seconds for stage, seconds in run["stage_seconds"].items() if stage != "whole"}
-            rows.append(
-                (f"{name}, stages / whole", f"{sum(stages.values()) / run['stage_seconds']['whole']:.3f}", ">= 0.95")
-            )
-            starts = f"{run['ray_start_seconds']:.1f} s Ray, {run['actor_start_seconds']:.1f} s actors"
-            rows.append((f"{name}, start-up", starts, ""))
-    rows.append(
-        ("1 -> all actors, speed-up", f"{found['local']['rate'] / found['local_one_actor']['rate']:.2f}", ">= 1.8 on 2")
-    )
+    for name, goal in GOALS.items():
+        if name not in found:
+            continue
+        run = found[name]
+        rows.append((f"{name}, clips/s", f"{run['rate']:.2f} steady, {run['rate_with_start']:.2f} with start-up", ""))
+        rows.append((f"{name} / (cores x one process)", f"{run['rate'] / cores / one:.3f}", f">= {goal}"))
+        taken = (run["cpu"]["server"] + run["cpu"]["others"]) * run["rate"]
+        share = run["rate"] / (cores - taken) / one
+        rows.append((f"{name}, the same, of the CPUs left", f"{share:.3f}: server and others took {taken:.2f}", ""))
+        rows.append((f"{name}, with all start-up", f"{run['rate_with_start'] / cores / one:.3f}", ""))
+        cpu = ", ".join(f"{1000 * seconds:.0f} {who}" for who, seconds in run["cpu"].items())
+        rows.append((f"{name}, CPU ms a clip", f"{1000 * all_at_once['cpu']:.0f} vision alone; {cpu}", ""))
+        ours = sum(run["cpu"][who] for who in ("actors", "driver", "ray"))
+        rows.append((f"{name}, CPU vision / actors, driver, ray", f"{all_at_once['cpu'] / ours:.3f}", ""))
+        stages = {stage: seconds for stage, seconds in run["stage_seconds"].items() if stage != "whole"}
+        rows.append(
+            (f"{name}, stages / whole", f"{sum(stages.values()) / run['stage_seconds']['whole']:.3f}", ">= 0.95")
+        )
+        starts = f"{run['ray_start_seconds']:.1f} s Ray, {run['actor_start_seconds']:.1f} s actors"
+        rows.append((f"{name}, start-up", starts, ""))
+    if "local" in found:
+        speed_up = found["local"]["rate"] / found["local_one_actor"]["rate"]
+        rows.append(("1 -> all actors, speed-up", f"{speed_up:.2f}", ">= 1.8 on 2"))
     return rows
 
 
@@ -237,17 +237,17 @@ def main() -> int:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=240, help="clips for the rates; 0 leaves them out")
-    parser.add_argument("--s3", action="store_true", help="also from and to an S3 server started here")
+    parser.add_argument("--on", nargs="+", choices=GOALS, default=["local"], metavar="PLACE", help=", ".join(GOALS))
     parser.add_argument("--memory", type=int, nargs=2, metavar="CLIPS", help="few and many, for the memory")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # one process, one thread, as Ray's actors have it
     rows: list[Sequence[object]] = []
     found: dict = {}
-    with tempfile.TemporaryDirectory() as name, load_watch() as load:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.clips:
-            found = speed(folder, options.clips, options.s3)
+            found = speed(folder, options.clips, options.on)
             rows += table(found)
         if options.memory:
             source = synthetic.make_demo(folder / "small", subjects=2, clips_per_class=1)
@@ -260,8 +260,6 @@ def main() -> int:
                 rows.append(
                     (f"peak RSS, {who}", f"{few[who]:.0f} -> {many[who]:.0f} MB: {many[who] / few[who]:.3f}", "<= 1.15")
                 )
-        found["load_average"] = [round(min(load, default=0), 2), round(max(load, default=0), 2)]
-    rows.append(("load average while measured", f"{found['load_average'][0]} to {found['load_average'][1]}", ""))
     width = max(len(str(row[0])) for row in rows)
     print("\n".join(f"{row[0]:<{width}}  {row[1]:<44} {row[2]}".rstrip() for row in rows))
     if options.json:

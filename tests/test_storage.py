@@ -43,6 +43,23 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_temporary_file(tmp_pat
     assert os.listdir(tmp_path) == ["file"] and storage.read_bytes(f"{tmp_path}/file") == b"old"
 
 
+@pytest.mark.parametrize("nameless", [True, False], ids=["linked", "copied"])
+def test_a_scratch_file_leaves_nothing_until_it_is_put_in_its_place(tmp_path, monkeypatch, nameless):
+    if not nameless:
+        monkeypatch.setattr(os, "O_TMPFILE", os.O_CREAT | os.O_EXCL)  # fails on a folder, as on NFS
+    url = f"{tmp_path}/deep/file"
+    storage.scratch(url).close()
+    with storage.scratch(url) as file:
+        assert os.listdir(tmp_path / "deep") == []
+        file.write(b"new")
+        storage.write_bytes(url, b"old")
+        storage.upload(file, url)
+        assert (os.fstat(file.fileno()).st_nlink == 1) == nameless
+    assert os.listdir(tmp_path / "deep") == ["file"] and storage.read_bytes(url) == b"new"
+    (tmp_path / "usual").touch()
+    assert os.stat(url).st_mode == os.stat(tmp_path / "usual").st_mode
+
+
 def test_only_files_of_processes_that_are_gone_are_swept_away(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

@@ -24,7 +24,7 @@ from workflows.shard_maker import ShardMaker
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-BATCH_CLIPS = 32  # at most so many clips go to an actor at once, unless one recording has more
+BATCH_CLIPS = 64  # at most so many clips go to an actor at once, unless one recording has more
 
 
 @dataclass

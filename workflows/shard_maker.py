@@ -64,11 +64,10 @@ class ShardMaker:
                 yield _row(error=pickle.dumps(problem))
 
     def _make(self, plans: Sequence[ShardPlan], clock: _Clock) -> Iterator[tuple[dict, int]]:
-        from hsta.vision.frames import ClipReader
+        with clock("start"):
+            from hsta.vision.frames import ClipReader
 
-        if self._finder is None:
-            with clock("start"):
-                self._finder = _face_finder()
+            self._finder = self._finder or _face_finder()
         reader = ClipReader((clip.path, clip.onset, clip.offset) for plan in plans for clip in plan.clips)
         unit = [(plan, clip, source) for plan in plans for clip, source in zip(plan.clips, plan.sources)]
         done: dict[str, dict] = {}
@@ -87,7 +86,7 @@ class ShardMaker:
             waiting: Future | None = None
             decoded = 0
             for plan in plans:
-                writer = shards.ShardWriter(plan)
+                writer = shards.ShardWriter(self._root, plan)
                 for clip in plan.clips:
                     with clock("read"):
                         files = next(stored).result()
@@ -106,7 +105,7 @@ class ShardMaker:
                 if plan.name in done:
                     yield done[plan.name], 0
                 else:
-                    waiting = storing.submit(writer.commit, self._root)
+                    waiting = storing.submit(writer.commit)
             if waiting is not None:
                 with clock("write"):
                     receipt = waiting.result()
@@ -121,8 +120,8 @@ class ShardMaker:
 
                 with clock("start"):
                     return prepare_apart(clip, self._recipe)
-            from hsta.vision.clip import prepare_clip
-
+            with clock("start"):
+                from hsta.vision.clip import prepare_clip
             return prepare_clip(clip, self._recipe, self._finder, stored=files, seconds=clock.seconds)
         except (InputError, OSError, MemoryError):
             raise

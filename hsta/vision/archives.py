@@ -1,13 +1,14 @@
 """Frames inside zip and tar archives: ``EP02.zip``, or a folder within one, ``all.zip/s01/EP02``.
 
-Of a zip only its directory and the members asked for are read, also from object storage. A tar has no directory: it is
-copied to this machine's disk once, decompressed, and read from there.
+Of a zip only its directory and the members asked for are read; a small one in object storage is fetched whole, by one
+request. A tar has no directory: it is copied to this machine's disk once, decompressed, and read from there.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import posixpath
 import re
@@ -24,6 +25,7 @@ from hsta.vision.errors import ClipError
 ZIP_SUFFIXES = (".zip",)
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_MEMBER_BYTES = 512 << 20
+WHOLE_BYTES = 64 << 20  # a remote zip up to this size is fetched whole
 _PATH = re.compile(
     r"(.*?(?:%s))(?:/(.*))?$" % "|".join(re.escape(suffix) for suffix in ZIP_SUFFIXES + TAR_SUFFIXES), re.IGNORECASE
 )
@@ -54,17 +56,23 @@ def is_tar(path: str) -> bool:
 class Archive:
     """An open archive.
 
+    Args:
+        entry: the file's size and version, where the store has been asked for them already.
+
     Raises:
         FileNotFoundError: it is not there.
         ClipError: unreadable-archive.
     """
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, entry: storage.Entry | None = None):
         self.url = url
         try:
             if url.lower().endswith(ZIP_SUFFIXES):
-                storage.entry(url)
-                self._file = storage.open_for_reading(url)
+                entry = entry or storage.entry(url)
+                if entry.size <= WHOLE_BYTES and not storage.is_local(url):
+                    self._file = io.BytesIO(storage.read_many(url, [entry])[0])
+                else:
+                    self._file = storage.open_for_reading(url)
                 self._zip = storage.patiently(url, lambda _: zipfile.ZipFile(self._file))
                 self._sizes = {info.filename: info.file_size for info in self._zip.infolist() if not info.is_dir()}
             else:

@@ -105,6 +105,7 @@ class ClipReader:
     def __init__(self, spans: Iterable[tuple[str, int, int]]):
         self._spans = tuple(spans)
         self.decoded = 0
+        self._container: tuple[str, storage.Entry] | None = None
         self._listed: tuple[str, dict[int, list[storage.Entry]] | ClipError] | None = None
         self._archive: Archive | None = None
         self._recording: Recording | None = None
@@ -116,8 +117,10 @@ class ClipReader:
         archive = split_archive(path)
         try:
             if is_video(path) or archive:
-                container = storage.entry(archive[0] if archive else path)
-                facts = [(container.size, container.version)]
+                url = archive[0] if archive else path
+                entry = storage.entry(url)
+                self._container = (url, entry)
+                facts = [(entry.size, entry.version)]
             else:
                 frames = self._frames_of_folder(path)
                 found = [entry for number in range(onset, offset + 1) for entry in frames.get(number, ())]
@@ -185,8 +188,9 @@ class ClipReader:
             if self._archive is not None:
                 self._archive.close()
             self._archive = None
+            known = self._container[1] if self._container and self._container[0] == url else None
             try:
-                self._archive = Archive(url)
+                self._archive = Archive(url, known)
             except FileNotFoundError:
                 raise ClipError("missing-folder", f"no such archive: {url}") from None
         return self._archive

@@ -1,12 +1,16 @@
 """Storage on a real S3 server. If these fail, what works on a disk does not work in a store, or breaks when it
 hiccups."""
 
+import io
+import os
 import tempfile
+import zipfile
 
 import pytest
 
-from hsta import storage
+from hsta import s3_fast, storage
 from hsta.errors import InputError
+from hsta.vision import archives
 
 FAULTS = {"p503": 0.1, "p500": 0.05, "preset": 0.05, "preset_after": 0.05, "ptrunc": 0.1}
 
@@ -51,6 +55,37 @@ def test_large_files_travel_through_the_disk(bucket):
     import hashlib
 
     assert storage.sha256(f"{bucket}/large") == hashlib.sha256(piece * 60).hexdigest()
+
+
+def test_small_files_come_by_one_request_each_whatever_their_names(store, proxy):
+    proxy.fail(match="^/clips/names")
+    names = ["plain.jpg", "with space.jpg", "plus+and%.jpg", "Straße=ü.jpg", "a~b(c)'d.jpg"]
+    for name in names:
+        storage.write_bytes(f"{store}/names/{name}", name.encode() * 100)
+    entries = storage.listing(f"{store}/names")
+    before = proxy.counters["requests"]
+    found = s3_fast.read_many(storage.environment, [(entry.path, entry.size) for entry in entries])
+    assert proxy.counters["requests"] - before == len(names)
+    assert found == {f"clips/names/{name}": name.encode() * 100 for name in names}
+    assert s3_fast.read_many(storage.environment, [("clips/names/none.jpg", 7)]) == {}  # left to s3fs, and its patience
+    assert s3_fast.read_many(storage.environment, [("clips/names/plain.jpg", 7)]) == {}  # not the file that was listed
+
+
+@pytest.mark.parametrize("whole", [archives.WHOLE_BYTES, 0], ids=["whole", "in pieces"])
+def test_a_zip_in_the_store_is_read(bucket, monkeypatch, whole):
+    monkeypatch.setattr(archives, "WHOLE_BYTES", whole)
+    files = {f"s01/img{number}.jpg": os.urandom(200_000) for number in range(20)}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    storage.write_bytes(f"{bucket}/all.zip", packed.getvalue())
+    archive = archives.Archive(f"{bucket}/all.zip")
+    assert sorted(archive.names("s01")) == sorted(files)
+    assert archive.read_many(list(files)) == list(files.values())
+    archive.close()
+    with pytest.raises(FileNotFoundError):
+        archives.Archive(f"{bucket}/none.zip")
 
 
 def test_a_bucket_that_is_not_there_and_keys_that_are_wrong_are_said(store, proxy):

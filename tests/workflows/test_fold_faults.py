@@ -1,0 +1,35 @@
+"""Folds killed. If these fail, a run that was killed has to start over, or ends with other numbers."""
+
+import pytest
+
+from benchmarks.fold_faults import EVERY, Fire
+from hsta import storage
+from workflows.keeper import Keeper
+
+
+@pytest.fixture(scope="module")
+def fire(demo_set, tmp_path_factory):
+    made = Fire(tmp_path_factory.mktemp("fire"), seed=0)
+    made.prepared = demo_set[0] / "prepared"
+    return made
+
+
+@pytest.mark.parametrize("victim, executor", [("driver", "inline"), ("trial", "inline"), ("worker", "trainer")])
+def test_whoever_is_killed_the_same_command_ends_with_the_same_predictions(fire, victim, executor):
+    found = fire.round(victim, victim, executor, 1, standing=False, share=0.3)
+    assert found["killed_at_epoch"] > 0, found
+    assert found["statuses"] == ([-9, 0] if victim == "driver" else [0]), (
+        found
+    )  # only the driver's end ends the command
+    assert found["complete"] and found["once_each"] and found["identical"], found
+    assert max(found["attempts"]) == 2, found
+    assert 0 <= found["epochs_more"] <= EVERY + 1, found  # one more, where a busy machine was still writing
+
+
+def test_a_fold_that_fails_after_its_last_checkpoint_says_why(tmp_path):
+    """Its clips cannot be scored, or the last checkpoint could not be written."""
+    keep = Keeper(lambda name: f"{tmp_path}/{name}", {"submission": "1"}, [])
+    keep.close()
+    keep.close(cause="OSError: no space left on device")
+    progress = storage.read_json(f"{tmp_path}/progress.json")
+    assert (progress["state"], progress["cause"]) == ("failed", "OSError: no space left on device")
