@@ -147,7 +147,7 @@ class Cluster:
         self.head = self._start("head", "--num-cpus=1", *options)
         self.node = None
         try:
-            self._wait("head")
+            self._wait("head", self.head)
             self.join()
         except BaseException:
             self.stop()
@@ -158,7 +158,7 @@ class Cluster:
         if self.node is not None:
             self.node.wait(60)
         self.node = self._start("node", "--num-cpus=2", f"--address={self.address}")
-        self._wait("node")
+        self._wait("node", self.node)
 
     def raylets(self) -> list[int]:
         """The second node's raylet."""
@@ -178,9 +178,11 @@ class Cluster:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    def _wait(self, name: str) -> None:
+    def _wait(self, name: str, process: subprocess.Popen) -> None:
         log = self._folder / f"{name}.log"
-        wait_until(lambda: "Ray runtime started" in log.read_text(), 120, f"the {name}")
+        wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, 300, f"the {name}")
+        if process.poll() is not None:
+            raise SystemExit(f"the {name} ended:\n{log.read_text()[-4000:]}")
 
     def _start(self, name: str, *options: str) -> subprocess.Popen:
         ray = [Path(sys.executable).parent / "ray", "start", "--block", "--node-ip-address=127.0.0.1"]

@@ -126,7 +126,7 @@ class _Slot:
         node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
-        self.alive = True
+        self.ended = ""  # why
         self._mailbox = ray.remote(num_cpus=0)(Mailbox).options(scheduling_strategy=node).remote()
         resources = {"CPU": settings.cpus, **({"GPU": settings.gpus} if settings.gpus else {})}
         trainer = TorchTrainer(
@@ -144,21 +144,25 @@ class _Slot:
         threading.Thread(target=self._fit, args=(trainer,), name="ray-train", daemon=True).start()
 
     def run(self, order: dict, report: Callable[[dict], None]) -> str | None:
-        """Have a fold trained. Returns why it failed, None when it is done."""
+        """Have a fold trained. Returns why it failed, None when it is done.
+
+        Raises:
+            RuntimeError: the Ray Train run has ended. Ray Tune then starts the trial again, in another process.
+        """
         import ray
 
         ray.get(self._mailbox.put.remote(order))
         note = ""
-        while True:
+        while not self.ended:
             news = ray.get(self._mailbox.hear.remote())
             if "figures" in news:
                 report(news["figures"])
             elif "note" in news:
                 note = news["note"]
-            elif news["cause"] and note and note not in news["cause"]:
-                return f"{news['cause']} ({note})"
-            else:
-                return news["cause"]
+            elif "cause" in news:
+                known = not note or note in (news["cause"] or note)
+                return news["cause"] if known else f"{news['cause']} ({note})"
+        raise RuntimeError(f"{self.ended} ({note})" if note else self.ended)
 
     def _fit(self, trainer) -> None:
         import ray
@@ -168,8 +172,8 @@ class _Slot:
             trainer.fit()
         except Exception as error:
             cause = f"Ray Train: {describe(error)}"
-        self.alive = False
-        ray.get(self._mailbox.tell.remote(None, {"cause": cause}))
+        self.ended = cause
+        ray.get(self._mailbox.tell.remote(None, {"ended": cause}))
 
 
 _kept: _Slot | None = None
@@ -178,7 +182,7 @@ _kept: _Slot | None = None
 def _slot(settings: FoldSettings) -> _Slot:
     """This process's Ray Train run; another one where it has ended."""
     global _kept
-    if _kept is None or not _kept.alive:
+    if _kept is None or _kept.ended:
         _kept = _Slot(settings)
     return _kept
 
