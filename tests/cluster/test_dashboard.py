@@ -1,7 +1,9 @@
 """The Grafana dashboard. If these fail, a panel stays empty."""
 
 import json
+import os
 import re
+import secrets
 import socket
 import time
 import urllib.request
@@ -24,8 +26,8 @@ def scraped():
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
-    context = pytest.MonkeyPatch()
-    context.setenv("RAY_AUTH_TOKEN", "0" * 64)  # else Ray writes one into the home folder
+    # Without a token in the environment Ray writes one into the home folder. It stays there: Ray keeps the first it reads.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
         address="local", num_cpus=1, include_dashboard=False, object_store_memory=80 << 20, _metrics_export_port=port
     )
@@ -52,7 +54,6 @@ def scraped():
             text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
     finally:
         ray.shutdown()
-        context.undo()
     return text
 
 

@@ -64,7 +64,12 @@ def submit(cluster, name, assignments):
     arguments += ["python", "-m", f"workflows.{name}", "--config", "configs/demo.yaml"]
     for assignment in assignments:
         arguments += ["--set", assignment]
-    return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    for _ in range(30):  # a head that has just started answers before it can take jobs
+        done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        if "No available agent" not in done.stderr:
+            break
+        time.sleep(1)
+    return done
 
 
 def test_the_same_commands_run_as_jobs(cluster, demo_set):
