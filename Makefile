@@ -15,10 +15,11 @@ test: $(READY)
 test-s3: $(READY) s3-server
 	$(BIN)/python -m pytest tests/s3
 
-# Jobs over three hosts and S3 on this machine, hosts and links killed: some ten minutes (docs/local-cluster.md).
+# Jobs over three hosts and S3 on this machine, hosts and links killed (docs/local-cluster.md), and more folds under fire:
+# some fifteen minutes.
 test-cluster: $(READY) s3-server
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,lint]"
-	PATH="$(abspath $(BIN)):$$PATH" HSTA_LONG=1 $(BIN)/python -m pytest tests/cluster
+	PATH="$(abspath $(BIN)):$$PATH" HSTA_LONG=1 $(BIN)/python -m pytest tests/cluster tests/s3/test_folds_s3.py tests/workflows/test_fold_faults.py
 
 s3-server:
 	command -v radosgw >/dev/null || { apt-get update -qq && \

@@ -1,10 +1,15 @@
 """Folds whose run folder is in S3. If these fail, a run on machines that come and go cannot be resumed."""
 
+import os
+
+import pytest
+
 from benchmarks.fold_faults import EPOCHS, EVERY, Fire, kill_during, settings, start, trained, verdict
 from hsta import storage
 from tests.s3.test_prepare_s3 import FAULTS
 
 
+@pytest.mark.skipif(not os.environ.get("HSTA_LONG"), reason="takes a minute: HSTA_LONG=1, or `make test-cluster`")
 def test_a_store_that_fails_in_one_request_of_twenty_holds_checkpoints_to_go_on_from(store, proxy, tmp_path):
     proxy.fail()
     fire = Fire(tmp_path, seed=0)

@@ -1,10 +1,14 @@
 """Folds killed. If these fail, a run that was killed has to start over, or ends with other numbers."""
 
+import os
+
 import pytest
 
 from benchmarks.fold_faults import EVERY, Fire
 from hsta import storage
 from workflows.keeper import Keeper
+
+LONG = pytest.mark.skipif(not os.environ.get("HSTA_LONG"), reason="HSTA_LONG=1, or `make test-cluster`")
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +18,9 @@ def fire(demo_set, tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("victim, executor", [("driver", "inline"), ("trial", "inline"), ("worker", "trainer")])
+@pytest.mark.parametrize(
+    "victim, executor", [("driver", "inline"), ("trial", "inline"), pytest.param("worker", "trainer", marks=LONG)]
+)
 def test_whoever_is_killed_the_same_command_ends_with_the_same_predictions(fire, victim, executor):
     found = fire.round(victim, victim, executor, 1, standing=False, share=0.3)
     assert found["killed_at_epoch"] > 0, found
