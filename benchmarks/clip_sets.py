@@ -6,10 +6,13 @@ import csv
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from hsta.datasets import synthetic
 
 COLUMNS = ("clip_id", "subject", "recording", "path", "onset", "apex", "offset", "label", "fps")
 
@@ -51,6 +54,26 @@ def multiply(manifest: Path, folder: Path, *, clips: int, subjects: int = 8, fra
         changed = {"clip_id": name, "subject": subject, "recording": name, "path": f"{subject}/{name}"}
         rows.append({**row, **changed, "onset": str(onset), "apex": str(apex), "offset": str(offset)})
     return write_rows(folder / "clips.csv", rows)
+
+
+def laboratory(folder: Path, *, stretch: int = 5, width: int = 640, height: int = 480) -> Path:
+    """Nine clips of the length and size of a laboratory's: CASME II's have 640x480 pixels and last from onset to offset
+    68 frames of 200 a second on the average, the demo's 360x360 and 13 frames of 30. Returns the manifest.
+
+    Args:
+        stretch: times the frames of the demo's clips.
+    """
+    specs = []
+    for spec in synthetic.demo_plan(subjects=3, clips_per_class=1):
+        apex, offset = (spec.onset + stretch * (number - spec.onset) for number in (spec.apex, spec.offset))
+        specs.append(replace(spec, apex=apex, offset=offset, frames=offset + 1))
+        synthetic.render_clip(specs[-1], folder)
+        for path in (folder / spec.subject / spec.clip_id).iterdir():
+            face = cv2.resize(cv2.imread(str(path)), (height, height), interpolation=cv2.INTER_CUBIC)
+            sides = (width - height) // 2
+            frame = cv2.copyMakeBorder(face, 0, 0, sides, width - height - sides, cv2.BORDER_REPLICATE)
+            path.write_bytes(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
+    return synthetic.write_manifest(specs, folder)
 
 
 def zipped(manifest: Path, folder: Path) -> Path:

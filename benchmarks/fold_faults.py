@@ -228,7 +228,7 @@ class Store:
 
     def _do(self, what: str, *more: str) -> None:
         subprocess.run(
-            ["bash", ROOT / "tests/s3/rgw.sh", what, self._folder, *more],
+            ["bash", ROOT / "cluster/local/s3.sh", what, self._folder, *more],
             check=True,
             stdout=subprocess.DEVNULL,
             timeout=120,
@@ -469,7 +469,7 @@ def main() -> int:
         victims.remove("store")
     rounds, as_jobs = [], {}
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what was begun ends with this
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:  # the killed may leave who still writes
         fire = Fire(Path(name), options.seed)
         try:
             fire.prepare()

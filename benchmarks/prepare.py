@@ -28,13 +28,13 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.clip_sets import multiply, zipped
+from benchmarks.clip_sets import laboratory, multiply, zipped
 from benchmarks.prepare_faults import ROOT, command, descendants
 from hsta import storage
 from hsta.datasets import synthetic
 from hsta.datasets.manifest import read_manifest
 
-RGW = ROOT / "tests/s3/rgw.sh"
+RGW = ROOT / "cluster/local/s3.sh"
 GOALS = {"local": 0.90, "s3-folders": 0.80, "s3-zips": 0.80}
 WHO = ("actors", "driver", "ray", "server", "others")
 SMALL = ("vision.size=64", "vision.stabilise=none", "prepare.clips_per_shard=4")  # many clips in little time
@@ -176,12 +176,12 @@ def s3_server(folder: Path) -> Iterator[tuple[str, list[int]]]:
         subprocess.run(["bash", RGW, "kill", folder])
 
 
-def speed(folder: Path, clips: int, places: Sequence[str]) -> dict:
+def speed(folder: Path, like: str, clips: int, places: Sequence[str]) -> dict:
     """All rates on one set of clips."""
     cores = os.cpu_count() or 1
-    manifest = multiply(
-        synthetic.make_demo(folder / "few", subjects=3, clips_per_class=1), folder / "many", clips=clips
-    )
+    few = folder / "few"
+    source = laboratory(few) if like == "laboratory" else synthetic.make_demo(few, subjects=3, clips_per_class=1)
+    manifest = multiply(source, folder / "many", clips=clips)
     limit = min(clips, 60)
     found: dict = {"cores": cores, "clips": clips}
     found["one_process"] = vision_rates(manifest, 1, limit)
@@ -238,6 +238,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=240, help="clips for the rates; 0 leaves them out")
     parser.add_argument("--on", nargs="+", choices=GOALS, default=["local"], metavar="PLACE", help=", ".join(GOALS))
+    parser.add_argument(
+        "--like", choices=("laboratory", "demo"), default="laboratory", help="size and length of the clips"
+    )
     parser.add_argument("--memory", type=int, nargs=2, metavar="CLIPS", help="few and many, for the memory")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
@@ -247,7 +250,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.clips:
-            found = speed(folder, options.clips, options.on)
+            found = speed(folder, options.like, options.clips, options.on)
             rows += table(found)
         if options.memory:
             source = synthetic.make_demo(folder / "small", subjects=2, clips_per_class=1)

@@ -20,13 +20,16 @@ def gather(config: Config, shared: FoldSettings, plans: Sequence[FoldPlan], *, c
     Args:
         card: of the prepared set.
     """
-    predictions, curves, failures, seconds = [], {}, {}, 0.0
+    predictions, curves, seconds = [], {}, 0.0
+    causes: dict[str, list[str]] = {}
+    one_seed = len({plan.seed for plan in plans}) == 1
     for plan in plans:
         receipt = done(shared, plan)
         if receipt is None:
             progress = shared.place(plan, "progress.json")
             if storage.exists(progress) and storage.read_json(progress)["state"] == "failed":
-                failures[plan.fold] = storage.read_json(progress)["cause"]
+                cause = storage.read_json(progress)["cause"]
+                causes.setdefault(plan.fold, []).append(cause if one_seed else f"seed {plan.seed}: {cause}")
             continue
         predictions += from_frame(read_predictions(shared.place(plan, "predictions.parquet")))
         history = storage.read_json(shared.place(plan, "history.json"))
@@ -52,7 +55,7 @@ def gather(config: Config, shared: FoldSettings, plans: Sequence[FoldPlan], *, c
             "recompute": f"python -m workflows.evaluate --config {storage.join(config.folder, 'config.yaml')}",
             "determinism": "scoring takes the middle frame of each stretch and no dropout: the same model gives the same numbers",
         },
-        "failures": failures,
+        "failures": {fold: "; ".join(found) for fold, found in causes.items()},
         "curves": curves,
     }
     storage.write_json(storage.join(config.folder, "facts.json"), facts)

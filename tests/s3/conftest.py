@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+S3 = HERE.parents[1] / "cluster/local/s3.sh"
 NEEDED = ("radosgw", "ceph-mon", "ceph-osd", "curl")
 KEYS = ("testkey", "testsecret")
 
@@ -43,13 +44,13 @@ def server():
     base = next(port for port in random.sample(range(20000, 30000, 100), 50) if all(free(port + k) for k in range(61)))
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
         started = subprocess.run(
-            ["bash", HERE / "rgw.sh", "start", folder, str(base), *KEYS], capture_output=True, text=True, timeout=120
+            ["bash", S3, "start", folder, str(base), *KEYS], capture_output=True, text=True, timeout=120
         )
         try:
             assert started.returncode == 0, started.stdout + started.stderr
             yield base
         finally:
-            subprocess.run(["bash", HERE / "rgw.sh", "kill", folder], timeout=60)
+            subprocess.run(["bash", S3, "kill", folder], timeout=60)
 
 
 class Proxy:

@@ -121,32 +121,37 @@ def interrupted_fold(config, **more):
 def test_a_fold_that_raises_one_that_yields_nan_and_one_that_needs_too_much_memory(
     demo_set, finished, session, monkeypatch
 ):
-    """Each of three folds breaks in its own way, and the fourth completes; then the causes are removed."""
+    """Of ten, three break, each in its own way, and seven complete; then the causes are removed."""
     from workflows import folds
 
-    four = ("protocol.seeds=[0,1]", "train.epochs=2", "run.name=broken", "tracking.to=[]")
-    config = load(demo_set[1], *four)
+    ten = ("protocol.name=subject-kfold-2", "protocol.seeds=[0,1,2,3,4]", "train.epochs=2", "tracking.to=[]")
+    config = load(demo_set[1], *ten, "run.name=broken")
     monkeypatch.setattr(folds, "run_fold", broken_fold)
     assert loso.run(config) == 1
     results = read(config, "results.json")
-    causes = {failure["fold"]: failure["cause"] for failure in results["folds"]["failed"]}
-    assert results["pooled"]["uf1"] is None and not results["folds"]["complete"] == results["folds"]["total"]
-    assert "ValueError: a bad batch" in causes["loso-demo-s01"]
-    assert "FloatingPointError" in causes["loso-demo-s02"] and "nan" in causes["loso-demo-s02"]
-    assert "allocate memory" in causes["loso-demo-s03"]
-    done = [
-        name
-        for name in os.listdir(f"{config.folder}/folds")
-        if os.path.exists(f"{config.folder}/folds/{name}/done.json")
-    ]
-    assert sorted(done) == [f"loso-demo-s0{number}-seed1" for number in (1, 2, 3)]
+    assert results["pooled"]["uf1"] is None and results["folds"]["complete"] == 0  # of no fold are all five seeds there
+    first, second = (failure["cause"].split("; seed ") for failure in results["folds"]["failed"])
+    raised, not_finite = first
+    assert raised.startswith("seed 0: ") and "ValueError: a bad batch" in raised
+    assert not_finite.startswith("1: ") and "FloatingPointError" in not_finite and "nan" in not_finite
+    assert len(second) == 1 and second[0].startswith("seed 2: ") and "allocate memory" in second[0]
+    names = os.listdir(f"{config.folder}/folds")
+    done = [name for name in names if os.path.exists(f"{config.folder}/folds/{name}/done.json")]
+    assert len(names) == 10 and sorted(set(names) - set(done)) == sorted(BROKEN)
     monkeypatch.undo()
     assert loso.run(config) == 0
-    assert len(predictions(config)) == 18
+    assert len(predictions(config)) == 5 * 9
+
+
+BROKEN = {
+    "kfold-1of2-seed0": "raises",
+    "kfold-1of2-seed1": "yields NaN",
+    "kfold-2of2-seed2": "needs more memory than there is",
+}
 
 
 def broken_fold(config, **more):
-    """`run_fold`, in whose training three folds of seed 0 break."""
+    """`run_fold`, in whose training the folds of BROKEN break."""
     import torch
 
     from hsta.training.loop import Trainer
@@ -155,13 +160,13 @@ def broken_fold(config, **more):
     step = Trainer._step
 
     def breaks(self, *batch):
-        kind = config["fold"]
-        if kind == "loso-demo-s01-seed0":
+        way = BROKEN.get(config["fold"])
+        if way == "raises":
             raise ValueError("a bad batch")
-        if kind == "loso-demo-s03-seed0":
+        if way == "needs more memory than there is":
             torch.empty(1 << 50)
         loss, right = step(self, *batch)
-        return (loss * float("nan") if kind == "loso-demo-s02-seed0" else loss), right
+        return (loss * float("nan") if way == "yields NaN" else loss), right
 
     Trainer._step = breaks
     try:
