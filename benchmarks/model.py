@@ -3,8 +3,8 @@
     python -m benchmarks.model --presets base --frames 6 --batches 2 --json model.json
 
 Both get the same weights and are first checked to give the same logits and gradients. Then, for each preset, T and
-batch, their forward passes and training steps are timed in turns, so that a busy machine slows both, and medians are
-reported:
+batch, their forward passes and training steps are timed in turns, so that a busy machine slows both, each in a process
+of its own, so that neither lives on memory that the other has freed, and medians are reported:
 
     reference   plain eager modules, AdamW with its default settings
     product     hsta.model.HSTA, fused AdamW, on a GPU through torch.compile
@@ -26,6 +26,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -155,27 +156,23 @@ def matrix_rate(device: torch.device) -> tuple[float, str]:
 
 
 def measure(
-    preset: str,
-    config: HSTAConfig,
-    weights: dict[str, Tensor],
-    batch: int,
-    repeats: int,
-    device: torch.device,
-    peak: float,
-    compile_product: bool,
+    preset: str, config: HSTAConfig, batch: int, repeats: int, device: torch.device, peak: float, compile_product: bool
 ) -> list[Measurement]:
-    """Both implementations at one size, timed in turns after one warm-up each."""
-    inputs = random_batch(config, batch, device)
-    contestants = {kind: Contestant(kind, config, weights, device, compile_product) for kind in KINDS}
+    """Both implementations at one size, timed in turns after one warm-up each, by a process each."""
+    context = multiprocessing.get_context("spawn")
+    pools = {kind: context.Pool(1, _begin, (torch.get_num_threads(),)) for kind in KINDS}
     forwards: dict[str, list[float]] = {kind: [] for kind in KINDS}
     steps: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
-    for repeat in range(repeats + 1):
-        for kind in KINDS if repeat % 2 else KINDS[::-1]:
-            forward, step = contestants[kind].forward(*inputs[:2]), contestants[kind].step(*inputs)
-            if repeat:
-                forwards[kind].append(forward)
-                steps[kind].append(step)
-    del contestants
+    try:
+        for repeat in range(repeats + 1):
+            for kind in KINDS if repeat % 2 else KINDS[::-1]:
+                forward, step = pools[kind].apply(_times, (kind, config, batch, device, compile_product))
+                if repeat:
+                    forwards[kind].append(forward)
+                    steps[kind].append(step)
+    finally:
+        for pool in pools.values():
+            pool.terminate()
     macs = {"reference": describe(config).published_macs, "product": describe(config).macs}
     result = []
     for kind in KINDS:
@@ -196,6 +193,27 @@ def measure(
             )
         )
     return result
+
+
+def _begin(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _contestant(
+    kind: str, config: HSTAConfig, batch: int, device: torch.device, compile_product: bool
+) -> tuple[Contestant, tuple[Tensor, Tensor, Tensor]]:
+    """In the process of one of them: it and its inputs, kept from call to call."""
+    torch.manual_seed(0)
+    return Contestant(kind, config, HSTA(config).state_dict(), device, compile_product), random_batch(
+        config, batch, device
+    )
+
+
+def _times(*which) -> tuple[float, tuple[float, float]]:
+    """Seconds of a forward pass and of a step's gradients and optimiser."""
+    contestant, inputs = _contestant(*which)
+    return contestant.forward(*inputs[:2]), contestant.step(*inputs)
 
 
 def peak_memory(kind: str, config: HSTAConfig, batch: int, device: torch.device, compile_product: bool) -> float:
@@ -294,7 +312,7 @@ def main() -> None:
             for batch in args.batches:
                 case = {"preset": preset, "frames": frames, "batch": batch}
                 try:
-                    pair = measure(preset, config, weights, batch, args.repeats, device, peak, compile_product)
+                    pair = measure(preset, config, batch, args.repeats, device, peak, compile_product)
                 except torch.OutOfMemoryError as error:
                     print(f"{preset} T={frames} B={batch}: {error}".splitlines()[0], flush=True)
                     cases.append({**case, "out_of_memory": True})
