@@ -1,13 +1,14 @@
-"""Whole small files from S3, one request each: the way to read many frames for little processor time. See
-`hsta.storage.read_many`."""
+"""Whole files from and to S3, one plain request each: the way to read many frames, and to store shards, for little
+processor time. See `hsta.storage.read_many` and `hsta.storage.upload`."""
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from botocore.httpsession import URLLib3Session
 
 THREADS = 8  # one request after the other would wait for the network
+LARGEST = 256 << 20  # bytes of a file that is stored in one request
+_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID")
 
 
 def read_many(environment: Callable[[], Mapping[str, str]], files: Sequence[tuple[str, int]]) -> dict[str, bytes]:
@@ -27,25 +30,50 @@ def read_many(environment: Callable[[], Mapping[str, str]], files: Sequence[tupl
     Args:
         environment: gives the ``AWS_...`` variables that name the endpoint; asked again when the process's own change.
     """
+    session = _session(environment, *map(os.environ.get, _VARIABLES))
+
+    def read(file: tuple[str, int]) -> bytes | None:
+        content = _ask(session, "GET", file[0])
+        return content if content is not None and len(content) == file[1] else None
+
+    contents = session[-1].map(read, files)
+    return {path: data for (path, _), data in zip(files, contents) if data is not None}
+
+
+def write(environment: Callable[[], Mapping[str, str]], path: str, file: BinaryIO) -> bool:
+    """Store an open file at a path ("bucket/key"), whole or not at all. Returns whether that was done; never for files of
+    no bytes or more than `LARGEST`.
+
+    Takes a third of the processor time of s3fs. What arrives is what was sent: the signature covers the content's
+    SHA-256.
+
+    Args:
+        environment: as for `read_many`.
+    """
+    if not 0 < os.fstat(file.fileno()).st_size <= LARGEST:
+        return False
+    content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return _ask(_session(environment, *map(os.environ.get, _VARIABLES)), "PUT", path, content) is not None
+
+
+def _ask(session: tuple, method: str, path: str, data: memoryview | None = None) -> bytes | None:
+    """The answer's content; None where the store did not do as it was asked, or cannot be."""
     from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.exceptions import HTTPClientError
+    from urllib3.exceptions import HTTPError
 
-    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID")
-    endpoint, region, credentials, http, threads = _session(environment, *(os.environ.get(name) for name in names))
+    endpoint, region, credentials, http, _ = session
     if not endpoint or credentials is None:
-        return {}
-
-    def read(file: tuple[str, int]) -> bytes | None:
-        request = AWSRequest("GET", f"{endpoint}/{quote(file[0], safe='/~')}")
-        S3SigV4Auth(credentials.get_frozen_credentials(), "s3", region).add_auth(request)
-        try:
-            response = http.send(request.prepare())
-            return response.content if response.status_code == 200 and len(response.content) == file[1] else None
-        except HTTPClientError:
-            return None
-
-    return {path: data for (path, _), data in zip(files, threads.map(read, files)) if data is not None}
+        return None
+    request = AWSRequest(method, f"{endpoint}/{quote(path, safe='/~')}", data=data, stream_output=True)
+    S3SigV4Auth(credentials.get_frozen_credentials(), "s3", region).add_auth(request)
+    try:
+        response = http.send(request.prepare())
+        content = response.raw.read()  # in one piece: botocore's own `content` costs four times as much
+    except (HTTPClientError, HTTPError):
+        return None
+    return content if response.status_code == 200 else None
 
 
 @lru_cache(maxsize=1)

@@ -166,13 +166,18 @@ def read_many(url: str, entries: Sequence[Entry]) -> list[bytes]:
     if isinstance(fs, LocalFileSystem):
         return [fs.cat_file(path) for path in paths]
     found: dict[str, bytes] = {}
-    if url.startswith(("s3://", "s3a://")) and not fsspec.config.conf.get("s3"):  # settings that only s3fs knows
+    if _is_plain_s3(url):
         found = s3_fast.read_many(environment, [(entry.path, entry.size) for entry in entries])
     left = [path for path in paths if path not in found]
     if left:
         contents = patiently(url, lambda patience: _call(fs, "cat", left, timeout=patience))
         found |= {left[0]: contents} if isinstance(contents, bytes) else contents
     return [found[path] for path in paths]
+
+
+def _is_plain_s3(url: str) -> bool:
+    """Whether it is S3 without settings (encryption, access lists) that only s3fs knows."""
+    return url.startswith(("s3://", "s3a://")) and not fsspec.config.conf.get("s3")
 
 
 def write_bytes(url: str, data: bytes) -> None:
@@ -202,7 +207,7 @@ def upload(file: BinaryIO, url: str) -> None:
     file.flush()
     if isinstance(fs, LocalFileSystem):
         _replace(path, lambda temporary: _link_or_copy(file, temporary))
-    else:
+    elif not (_is_plain_s3(url) and s3_fast.write(environment, path, file)):
         patiently(url, lambda patience: _call(fs, "put_file", local_name(file), path, timeout=patience), bounded=False)
 
 

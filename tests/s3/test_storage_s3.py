@@ -71,6 +71,24 @@ def test_small_files_come_by_one_request_each_whatever_their_names(store, proxy)
     assert s3_fast.read_many(storage.environment, [("clips/names/plain.jpg", 7)]) == {}  # not the file that was listed
 
 
+@pytest.mark.parametrize("name", ["plain.bin", "with space+and%.bin", "Straße=ü~b(c)'d.bin"])
+def test_a_file_is_stored_by_one_request_whatever_its_name(store, proxy, name):
+    proxy.fail(match="^/clips/stored")
+    with tempfile.TemporaryFile() as file:
+        assert not s3_fast.write(storage.environment, "clips/stored/empty", file)  # left to s3fs
+        file.write(os.urandom(1 << 20))
+        file.flush()
+        before = proxy.counters.get("requests", 0)
+        assert s3_fast.write(storage.environment, f"clips/stored/{name}", file)
+        assert proxy.counters["requests"] - before == 1
+        file.seek(0)
+        assert storage.read_bytes(f"{store}/stored/{name}") == file.read()
+        assert not s3_fast.write(storage.environment, "no-such-bucket/stored", file)
+        proxy.fail(match="^/clips/stored", p503=1.0)
+        assert not s3_fast.write(storage.environment, f"clips/stored/{name}", file)
+        proxy.fail()
+
+
 @pytest.mark.parametrize("whole", [archives.WHOLE_BYTES, 0], ids=["whole", "in pieces"])
 def test_a_zip_in_the_store_is_read(bucket, monkeypatch, whole):
     monkeypatch.setattr(archives, "WHOLE_BYTES", whole)
