@@ -99,8 +99,9 @@ def _watch_cpu(process: subprocess.Popen, server: Sequence[int]) -> list[tuple[f
     and all others on this machine have used by then."""
     found = []
     last: dict[int, tuple[str, float]] = {}
+    actors: set[int] = set()
     while process.poll() is None:
-        actors = set(descendants(process.pid, "ShardMaker"))
+        actors |= set(descendants(process.pid, "ShardMaker"))  # kept: a process that ends loses its name
         for pid in [process.pid, *descendants(process.pid, "")]:
             who = "driver" if pid == process.pid else "actors" if pid in actors else "ray"
             last[pid] = (who, max(_cpu(pid), last.get(pid, ("", 0.0))[1]))
