@@ -160,7 +160,7 @@ def measure(
 ) -> list[Measurement]:
     """Both implementations at one size, timed in turns after one warm-up each, by a process each."""
     context = multiprocessing.get_context("spawn")
-    pools = {kind: context.Pool(1, _begin, (torch.get_num_threads(),)) for kind in KINDS}
+    pools = {kind: context.Pool(1, torch.set_num_threads, (torch.get_num_threads(),)) for kind in KINDS}
     forwards: dict[str, list[float]] = {kind: [] for kind in KINDS}
     steps: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
     try:
@@ -193,10 +193,6 @@ def measure(
             )
         )
     return result
-
-
-def _begin(threads: int) -> None:
-    torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)

@@ -190,10 +190,8 @@ def speed(folder: Path, like: str, clips: int, places: Sequence[str]) -> dict:
     def measured(*arguments: str, server: Sequence[int] = ()) -> dict:
         run = pipeline(*arguments, server=server)
         alone.append(vision_rates(manifest, 1, limit)["rate"])
-        return {
-            **run,
-            "one_process": alone[-2:],
-        }  # just before and just after: a machine's speed changes with its neighbours
+        # just before and just after: a machine's speed changes with its neighbours
+        return {**run, "one_process": alone[-2:]}
 
     if "local" in places:
         found["local"] = measured(str(manifest), str(folder / "local"))

@@ -30,7 +30,7 @@ def read_many(environment: Callable[[], Mapping[str, str]], files: Sequence[tupl
     Args:
         environment: gives the ``AWS_...`` variables that name the endpoint; asked again when the process's own change.
     """
-    session = _session(environment, *map(os.environ.get, _VARIABLES))
+    session = _current(environment)
 
     def read(file: tuple[str, int]) -> bytes | None:
         content = _ask(session, "GET", file[0])
@@ -53,7 +53,7 @@ def write(environment: Callable[[], Mapping[str, str]], path: str, file: BinaryI
     if not 0 < os.fstat(file.fileno()).st_size <= LARGEST:
         return False
     content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    return _ask(_session(environment, *map(os.environ.get, _VARIABLES)), "PUT", path, content) is not None
+    return _ask(_current(environment), "PUT", path, content) is not None
 
 
 def _ask(session: tuple, method: str, path: str, data: memoryview | None = None) -> bytes | None:
@@ -74,6 +74,11 @@ def _ask(session: tuple, method: str, path: str, data: memoryview | None = None)
     except (HTTPClientError, HTTPError):
         return None
     return content if response.status_code == 200 else None
+
+
+def _current(environment: Callable[[], Mapping[str, str]]) -> tuple:
+    """What `_session` gives for the variables of this moment."""
+    return _session(environment, *map(os.environ.get, _VARIABLES))
 
 
 @lru_cache(maxsize=1)

@@ -26,9 +26,10 @@ def gather(config: Config, shared: FoldSettings, plans: Sequence[FoldPlan], *, c
     for plan in plans:
         receipt = done(shared, plan)
         if receipt is None:
-            progress = shared.place(plan, "progress.json")
-            if storage.exists(progress) and storage.read_json(progress)["state"] == "failed":
-                cause = storage.read_json(progress)["cause"]
+            url = shared.place(plan, "progress.json")
+            progress = storage.read_json(url) if storage.exists(url) else {"state": "waiting"}
+            if progress["state"] == "failed":
+                cause = progress["cause"]
                 causes.setdefault(plan.fold, []).append(cause if one_seed else f"seed {plan.seed}: {cause}")
             continue
         predictions += from_frame(read_predictions(shared.place(plan, "predictions.parquet")))

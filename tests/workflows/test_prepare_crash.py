@@ -54,7 +54,8 @@ def test_a_clip_that_kills_its_process_is_rejected_and_all_others_are_prepared(c
             receipts[receipt["name"]] = receipt
         left = [plan for plan in plans if read_receipt(str(tmp_path), plan) is None]
         names = {clip.clip_id for plan in left for clip in plan.clips}
-        assert names >= {clip.clip_id for clip in clips[3:6]}  # and what waited twice behind it for the same actor
+        assert names >= {clip.clip_id for clip in clips[3:6]}
+        assert len(left) <= 2  # an actor holds two: what waited behind the deadly shard may have died with it
         for receipt in make_shards(str(tmp_path), left, how, recipe, made, apart=True):
             receipts[receipt["name"]] = receipt
     assert len(receipts) == 3 and made.rejected == 1
