@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections import Counter
 
@@ -35,26 +36,31 @@ class CountingFileSystem(MemoryFileSystem):
 
     protocol = "counting"
     requests: Counter = Counter()
+    counting = threading.Lock()  # folders are listed by several threads at once
+
+    def count(self, kind: str, number: int = 1) -> None:
+        with self.counting:
+            self.requests[kind] += number
 
     @classmethod
     def _strip_protocol(cls, path):
         return super()._strip_protocol(path.removeprefix("counting://"))
 
     def ls(self, path, detail=True, **options):
-        self.requests["ls"] += 1
+        self.count("ls")
         return super().ls(path, detail=detail, **options)
 
     def find(self, path, **options):
         found = MemoryFileSystem().find(self._strip_protocol(path), **options)
-        self.requests["page"] += max(1, -(-len(found) // 1000))
+        self.count("page", max(1, -(-len(found) // 1000)))
         return found
 
     def info(self, path, **options):
-        self.requests["head"] += 1
+        self.count("head")
         return super().info(path, **options)
 
     def _open(self, path, *arguments, **options):
-        self.requests["get"] += 1
+        self.count("get")
         return super()._open(path, *arguments, **options)
 
 

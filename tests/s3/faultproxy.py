@@ -6,7 +6,7 @@ POST /__fault {"seed":1, "match":"^/bucket/ckpt", "methods":["PUT"], "latency":0
 import asyncio, random, re, sys, aiohttp, yarl
 from aiohttp import web
 
-F, C, RND, UP = {}, {}, random.Random(0), sys.argv[2]
+F, C, PLAN, RND, UP = {}, {}, {}, random.Random(0), sys.argv[2]
 HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"}
 XML = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>%s</Message><RequestId>fault</RequestId></Error>'
 ERR = {
@@ -20,15 +20,25 @@ def cnt(k):
 
 
 def hit(k):
-    if F.get(k) and RND.random() < F[k]:
+    """One of every 1/F[k] requests, at a random place among them: as many faults in every run, never the same ones."""
+    if not F.get(k):
+        return False
+    seen, at = PLAN.get(k, (0, 0))
+    block = max(1, round(1 / F[k]))
+    if seen % block == 0:
+        at = RND.randrange(block)
+    PLAN[k] = (seen + 1, at)
+    if seen % block == at:
         cnt(k)
         return True
+    return False
 
 
 async def ctl(r):
     if r.method == "POST":
         F.clear()
         C.clear()
+        PLAN.clear()
         F.update(await r.json())
         RND.seed(F.get("seed", 0))
     return web.json_response({"faults": F, "counters": C})
