@@ -18,9 +18,7 @@ import argparse
 import json
 import os
 import random
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,7 +31,7 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks import prepare_faults
-from benchmarks.prepare_faults import ROOT, descendants
+from benchmarks.servers import ROOT, S3Server, TwoNodes, descendants, wait_until
 from hsta import storage
 from hsta.datasets import synthetic
 
@@ -42,7 +40,6 @@ MARKS = {"trial": "ray::ImplicitFunc", "worker": "ray::RayTrainWorker", "control
 EXECUTORS = (("inline", 1), ("trainer", 1), ("trainer", 2))
 EPOCHS, EVERY = 40, 1
 STARTS = 5  # times the command is given in a round, at most
-KEYS = ("testkey", "testsecret")
 TRAINING = (f"train.epochs={EPOCHS}", "train.batch_size=3", "train.warmup_epochs=1", f"folds.checkpoint_every={EVERY}")
 
 
@@ -135,114 +132,14 @@ def verdict(folder: str, log: Path, run: str, wanted: bytes) -> dict:
     }
 
 
-class Cluster:
-    """A head of one CPU and a node of two, on this machine."""
-
-    def __init__(self, environment: Mapping[str, str], folder: Path):
-        self._environment, self._folder = environment, folder
-        self.ports = {name: free_port() for name in ("gcs", "dashboard", "client")}
-        self.address = f"127.0.0.1:{self.ports['gcs']}"
-        options = ["--head", f"--port={self.ports['gcs']}", f"--ray-client-server-port={self.ports['client']}"]
-        options.append(f"--dashboard-port={self.ports['dashboard']}")
-        self.head = self._start("head", "--num-cpus=1", *options)
-        self.node = None
-        try:
-            self._wait("head", self.head)
-            self.join()
-        except BaseException:
-            self.stop()
-            raise
-
-    def join(self) -> None:
-        """Start the second node, or start it again."""
-        if self.node is not None:
-            self.node.wait(60)
-        self.node = self._start("node", "--num-cpus=2", f"--address={self.address}")
-        self._wait("node", self.node)
-
-    def raylets(self) -> list[int]:
-        """The second node's raylet."""
-        return [
-            pid
-            for pid in descendants(self.node.pid, "raylet/raylet")
-            if os.readlink(f"/proc/{pid}/exe").endswith("raylet")
-        ]
-
-    def stop(self) -> None:
-        """End both nodes."""
-        for process in filter(None, (self.node, self.head)):
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-    def _wait(self, name: str, process: subprocess.Popen) -> None:
-        log = self._folder / f"{name}.log"
-        wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, 300, f"the {name}")
-        if process.poll() is not None:
-            raise SystemExit(f"the {name} ended:\n{log.read_text()[-4000:]}")
-
-    def _start(self, name: str, *options: str) -> subprocess.Popen:
-        ray = [Path(sys.executable).parent / "ray", "start", "--block", "--node-ip-address=127.0.0.1"]
-        with open(self._folder / f"{name}.log", "w") as log:
-            return subprocess.Popen(
-                [*ray, "--object-store-memory=150000000", f"--temp-dir={self._folder}/ray", *options],
-                env={**self._environment, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1"},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-
-class Store:
-    """Ceph's object gateway on this machine, with a bucket for runs."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self.port = next(
-            port
-            for port in random.sample(range(20000, 30000, 100), 50)
-            if all(is_free(port + part) for part in (0, 10, 11, *range(20, 61)))
-        )
-        self.environment = {
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.port}",
-            "AWS_ACCESS_KEY_ID": KEYS[0],
-            "AWS_SECRET_ACCESS_KEY": KEYS[1],
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        self.start()
-        os.environ |= self.environment
-        fs, _ = storage.filesystem("s3://runs")
-        fs.mkdir("runs")
-
-    def start(self) -> None:
-        """Start it, or start it again on the same data."""
-        self._do("start", str(self.port), *KEYS)
-
-    def kill(self) -> None:
-        """SIGKILL to all its processes."""
-        self._do("kill")
-
-    def _do(self, what: str, *more: str) -> None:
-        subprocess.run(
-            ["bash", ROOT / "cluster/local/s3.sh", what, self._folder, *more],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            timeout=120,
-        )
-
-
 class Fire:
     """What the rounds share: clips, places, the log of epochs, a cluster and a store, both begun when first needed."""
 
     def __init__(self, folder: Path, seed: int):
         self.folder, self.log, self.chance = folder, folder / "epochs.log", random.Random(seed)
         self.prepared, self.environment = folder / "prepared", surroundings(folder / "epochs.log")
-        self.cluster: Cluster | None = None
-        self.store: Store | None = None
+        self.cluster: TwoNodes | None = None
+        self.store: S3Server | None = None
         self._wanted: dict[int, bytes] = {}
 
     def prepare(self, *, clips_per_class: int = 2) -> None:
@@ -264,12 +161,12 @@ class Fire:
             self._wanted[workers] = (self.folder / "runs" / name / "predictions.parquet").read_bytes()
         return self._wanted[workers]
 
-    def standing(self) -> Cluster:
+    def standing(self) -> TwoNodes:
         """The cluster."""
         if self.cluster is None:
             place = self.folder / "cluster"
             place.mkdir()
-            self.cluster = Cluster(self.environment, place)
+            self.cluster = TwoNodes(self.environment, place)
         return self.cluster
 
     def round(
@@ -285,8 +182,10 @@ class Fire:
             cluster = self.standing()
             environment = {**environment, "RAY_ADDRESS": cluster.address}
         if victim == "store":
-            self.store = self.store or Store(Path(tempfile.mkdtemp(dir=self.folder, prefix="s3-")))
-            runs, environment = "s3://runs", {**environment, **self.store.environment}
+            if self.store is None:
+                self.store = S3Server(Path(tempfile.mkdtemp(dir=self.folder, prefix="s3-")), "runs")
+                os.environ |= self.store.environment
+            runs, environment = self.store.url, {**environment, **self.store.environment}
         assignments = settings(runs, run, self.prepared, executor, workers)
         began = time.monotonic()
         process = start(assignments, environment)
@@ -423,28 +322,6 @@ def passed(found: Mapping) -> bool:
     return good and 0 <= found["epochs_more"] <= EVERY
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait for something, but not for ever."""
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            raise SystemExit(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.1)
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens there."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def free_port() -> int:
-    """A port of the system's choice."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def table(rounds: Sequence[Mapping]) -> str:
     """The rounds, one a line."""
     names = ("round", "victim", "executor", "cluster", "killed_at_epoch", "statuses", "attempts")
@@ -464,7 +341,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
     victims = list(options.victims)
-    if "store" in victims and not shutil.which("radosgw"):
+    if "store" in victims and S3Server.missing():
         print("no object gateway here: rounds of the store are left out; `make test-s3` installs it", file=sys.stderr)
         victims.remove("store")
     rounds, as_jobs = [], {}

@@ -3,7 +3,7 @@
 The naive form is what one writes first: a Ray Tune trial a fold, each in a fresh process, which starts a `TorchTrainer` of its
 own. All forms train the same folds with the same function, in one run, on one local Ray. Overhead is the wall time of all folds,
 less the sum of their pure training seconds over the slots, a fold; training with Ray's own start is given too. With ``--s3``
-the prepared set lies on a real S3 server (Ceph, see tests/s3), and the bytes read from it are counted on the way.
+the prepared set lies on a real S3 server (Ceph, see benchmarks/servers.py), and the bytes read from it are counted on the way.
 
     .venv/bin/python -m benchmarks.folds --folds 30 --naive 10 --s3 --json folds.json
 """
@@ -24,8 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.clip_sets import multiply
-from benchmarks.prepare import s3_server
-from benchmarks.prepare_faults import ROOT
+from benchmarks.servers import ROOT, FaultProxy, S3Server, client_environment
 from hsta import storage
 from hsta.datasets import synthetic
 from workflows import engine, folds, prepare
@@ -185,19 +184,10 @@ def main() -> int:
 
 def _counted_store(stack: ExitStack, folder: Path) -> tuple[str, Callable[[], int]]:
     """A bucket behind a proxy, and what counts the bytes that were read through it."""
-    bucket, _ = stack.enter_context(s3_server(folder / "s3"))
-    upstream = os.environ["AWS_ENDPOINT_URL_S3"]
-    port = int(upstream.rpartition(":")[2]) + 5
-    proxy = subprocess.Popen([sys.executable, ROOT / "tests/s3/faultproxy.py", str(port), upstream])
-    stack.callback(proxy.kill)
-    time.sleep(2)
-    endpoint = f"http://127.0.0.1:{port}"
-    os.environ["AWS_ENDPOINT_URL_S3"] = endpoint
-
-    def count() -> int:
-        return json.load(urllib.request.urlopen(f"{endpoint}/__fault", timeout=10))["counters"].get("bytes", 0)
-
-    return f"{bucket}/prepared", count
+    server = stack.enter_context(S3Server(folder / "s3", "bench"))
+    proxy = stack.enter_context(FaultProxy(server.environment["AWS_ENDPOINT_URL_S3"]))
+    os.environ |= client_environment(proxy.endpoint)
+    return f"{server.url}/prepared", lambda: proxy.counters.get("bytes", 0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How fast preparation is: the pipeline's clips/s over (cores x the vision function's rate in one process), same clips,
 one run.
 
-Measured on local disk, with one actor and with one for each CPU; from and to an S3 server (Ceph, see tests/s3), with a
+Measured on local disk, with one actor and with one for each CPU; from and to an S3 server (Ceph, see benchmarks/servers.py), with a
 folder of frames a clip and with a zip a clip; where the actors' time goes; and the memory of the driver and the actors
 for few and for many clips. The S3 server runs on the same CPUs, which no real store does: beside the plain ratio stands
 that to the CPUs which it, and other work on the machine, left. Beside the wall clock's ratio, which others on the machine disturb, stands
@@ -17,24 +17,22 @@ import argparse
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.clip_sets import laboratory, multiply, zipped
-from benchmarks.prepare_faults import ROOT, command, descendants
+from benchmarks.prepare_faults import command
+from benchmarks.servers import ROOT, S3Server, descendants
 from hsta import storage
 from hsta.datasets import synthetic
 from hsta.datasets.manifest import read_manifest
 
-RGW = ROOT / "cluster/local/s3.sh"
 GOALS = {"local": 0.90, "s3-folders": 0.80, "s3-zips": 0.80}
 WHO = ("actors", "driver", "ray", "server", "others")
 SMALL = ("vision.size=64", "vision.stabilise=none", "prepare.clips_per_shard=4")  # many clips in little time
@@ -156,27 +154,6 @@ def _peak(pid: int) -> float:
     return int(match[1]) / 1024 if match else 0.0
 
 
-@contextmanager
-def s3_server(folder: Path) -> Iterator[tuple[str, list[int]]]:
-    """A Ceph Object Gateway with a bucket. Gives the bucket's URL and the server's processes; the environment points at
-    it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = 20000 + probe.getsockname()[1] % 9000
-    subprocess.run(["bash", RGW, "start", folder, str(port)], check=True, stdout=subprocess.DEVNULL)
-    try:
-        names = {
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
-            "AWS_ACCESS_KEY_ID": "testkey",
-            "AWS_SECRET_ACCESS_KEY": "testsecret",
-        }
-        os.environ.update({**names, "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"})
-        storage.filesystem("s3://bench")[0].mkdir("bench")
-        yield "s3://bench", [int((folder / "run" / name).read_text()) for name in ("1mon", "2osd", "3rgw")]
-    finally:
-        subprocess.run(["bash", RGW, "kill", folder])
-
-
 def speed(folder: Path, like: str, clips: int, places: Sequence[str]) -> dict:
     """All rates on one set of clips."""
     cores = os.cpu_count() or 1
@@ -198,10 +175,12 @@ def speed(folder: Path, like: str, clips: int, places: Sequence[str]) -> dict:
         found["local_one_actor"] = measured(str(manifest), str(folder / "one"), "prepare.actors=1")
     for place in places:
         if place != "local":
-            with s3_server(folder / place) as (bucket, server):
+            with S3Server(folder / place, "bench") as server:
+                os.environ |= server.environment
+                bucket = server.url
                 source = manifest if place == "s3-folders" else zipped(manifest, folder / "zips")
                 storage.filesystem(bucket)[0].put(str(source.parent), f"{bucket}/raw", recursive=True)
-                found[place] = measured(f"{bucket}/raw/clips.csv", f"{bucket}/prepared", server=server)
+                found[place] = measured(f"{bucket}/raw/clips.csv", f"{bucket}/prepared", server=server.pids)
     return found
 
 

@@ -19,15 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from benchmarks.clip_sets import WAYS, damage, multiply
+from benchmarks.servers import ROOT, descendants
 from hsta.datasets import synthetic
 
-ROOT = Path(__file__).resolve().parents[1]
 VICTIMS = ("driver", "actor", "raylet")
 MARKS = {"actor": "ShardMaker", "raylet": "raylet/raylet"}
 
@@ -84,27 +84,6 @@ def kill_during(assignments: Sequence[str], victim: str, prepared: Path, moment:
 def receipts(prepared: Path) -> set[str]:
     """Names of the shards that are done."""
     return {path.stem for path in prepared.glob("*/*/*.json")}
-
-
-def descendants(pid: int, mark: str) -> Iterator[int]:
-    """Processes below ``pid`` whose command line has ``mark``."""
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        children.setdefault(parent, []).append(int(folder.name))
-    waiting = [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), []):
-            waiting.append(child)
-            try:
-                line = Path(f"/proc/{child}/cmdline").read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            if mark in line:
-                yield child
 
 
 def content(prepared: Path) -> dict[str, bytes]:

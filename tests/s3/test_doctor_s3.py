@@ -12,7 +12,7 @@ import uuid
 import pytest
 
 from hsta import storage
-from tests.s3.conftest import KEYS
+from benchmarks.servers import KEYS
 from tests.workflows.conftest import ROOT
 from tests.workflows.test_job_submit import free_port
 from workflows import doctor_facts
@@ -39,7 +39,7 @@ print(json.dumps(dataclasses.asdict(facts.examine([facts.Place(url=sys.argv[1])]
 @pytest.fixture
 def direct(server, store, monkeypatch):
     """The server without its proxy, and new clients."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.port}")
     monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     return f"{store}/doctor-{uuid.uuid4().hex}"
 
@@ -88,7 +88,7 @@ def test_each_kind_of_refusal_is_told_apart(direct, monkeypatch, environment, bu
 
 
 def test_an_endpoint_with_tls_before_a_server_without_is_said(direct, server, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"https://127.0.0.1:{server}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"https://127.0.0.1:{server.port}")
     assert "does not speak TLS" in finding(direct).found
 
 

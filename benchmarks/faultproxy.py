@@ -3,7 +3,13 @@ python faultproxy.py LISTEN_PORT http://127.0.0.1:UPSTREAM
 POST /__fault {"seed":1, "match":"^/bucket/ckpt", "methods":["PUT"], "latency":0.2, "bps":1e6, "burst503":5,
                "p503":.2, "p500":.2, "preset":.2, "preset_after":.2, "ptrunc":.3, "phang":.03, "hang_s":600}    GET /__fault -> counters"""
 
-import asyncio, random, re, sys, aiohttp, yarl
+import asyncio
+import random
+import re
+import sys
+
+import aiohttp
+import yarl
 from aiohttp import web
 
 F, C, PLAN, RND, UP = {}, {}, {}, random.Random(0), sys.argv[2]
