@@ -214,6 +214,8 @@ def train_fold(
                 continue
             figures = {name: value for name, value in asdict(result).items() if value is not None}
             figures["epoch"] += epochs_before
+            if keep:
+                keep.settle()
             history.append(figures)
             if keep and (trainer.epoch % settings.checkpoint_every == 0 or leaving()):
                 keep.checkpoint(whole())

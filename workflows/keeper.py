@@ -3,7 +3,8 @@
     checkpoint.pt    while the fold trains: all that it needs to go on; the latest only
     progress.json    how far it is, or why it failed; for `workflows.status`
 
-A file is replaced whole or not at all. Where storage is slower than training, the checkpoints between are left out.
+A file is replaced whole or not at all. A checkpoint is stored while the next epoch trains, and that epoch counts only once it
+is: so no more work is lost than that since the last checkpoint but this one epoch.
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ class Keeper:
         if self._trackers:
             self._curves.put("record", lambda: self._track(copy["history"]))
 
+    def settle(self) -> None:
+        """Wait until the last checkpoint is stored."""
+        self._files.wait("checkpoint")
+
     def close(self, *, cause: str | None = None) -> None:
         """Wait until everything is written, and end; with the ``cause`` of a fold that failed.
 
@@ -112,7 +117,7 @@ class _Lane:
 
     def __init__(self, name: str, *, idle: Callable[[], None] | None = None):
         self.error: Exception | None = None
-        self._idle, self._closed = idle, False
+        self._idle, self._closed, self._doing = idle, False, ""
         self._waiting: dict[str, Callable] = {}
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -123,6 +128,11 @@ class _Lane:
         with self._changed:
             self._waiting[kind] = work
             self._changed.notify_all()
+
+    def wait(self, kind: str) -> None:
+        """Wait until no work of this kind is left."""
+        with self._changed:
+            self._changed.wait_for(lambda: kind not in self._waiting and kind != self._doing)
 
     def close(self) -> None:
         """Wait until all is done, and end."""
@@ -137,12 +147,16 @@ class _Lane:
                 self._changed.wait_for(lambda: self._waiting or self._closed, PROGRESS_SECONDS)
                 if self._closed and not self._waiting:
                     return
-                work = self._waiting.pop(next(iter(self._waiting))) if self._waiting else self._idle
+                self._doing = next(iter(self._waiting), "")
+                work = self._waiting.pop(self._doing, self._idle)
             try:
                 if work is not None:
                     work()
             except Exception as error:  # raised where training next looks
                 self.error = self.error or error
+            with self._changed:
+                self._doing = ""
+                self._changed.notify_all()
 
 
 def write_failure(url: str, facts: Mapping, cause: str) -> None:

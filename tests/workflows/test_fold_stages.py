@@ -12,6 +12,7 @@ import torch
 from hsta.training.arrays import build_arrays
 from hsta.training.recipe import Recipe
 from tests.training.conftest import CLASSES, CONFIG, make_prepared
+from workflows import keeper
 from workflows.fold import FoldPlan, FoldSettings, learn, score_fold, train_fold
 from workflows.keeper import FRUITLESS, load_tensors
 
@@ -165,6 +166,23 @@ def test_a_fold_that_raises_names_its_cause_and_keeps_its_checkpoint(parts, tmp_
     progress = read(made, of, "progress.json")
     assert (progress["state"], progress["cause"], progress["epoch"]) == ("failed", "RuntimeError: a broken pipe", 2)
     assert [result["epoch"] for result in train(made, of, parts)] == [3, 4]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_no_more_than_an_interval_is_lost_however_slow_the_storage(parts, tmp_path, monkeypatch, every):
+    of, made = plan(parts, train=("s1", "s2"), test=("s0",)), settings(tmp_path, checkpoint_every=every)
+    stored, save = [0], keeper.save_tensors
+    ahead = []
+
+    def slowly(url, value):
+        time.sleep(0.3)  # several epochs
+        save(url, value)
+        if "history" in value:
+            stored.append(len(value["history"]))
+
+    monkeypatch.setattr(keeper, "save_tensors", slowly)
+    learn(made, of, lambda keys: list(parts.values()), lambda result: ahead.append(result["epoch"] - stored[-1]))
+    assert len(ahead) == 4 and max(ahead) <= every
 
 
 def test_out_of_memory_is_tried_once_more(parts, tmp_path):
