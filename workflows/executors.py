@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -137,7 +136,7 @@ class _Slot:
             ),
             run_config=train.RunConfig(
                 name=f"slot-{os.getpid()}-{time.time_ns()}",
-                storage_path=tempfile.gettempdir(),  # checkpoints go to the run's folder, by `workflows.keeper`
+                storage_path=os.getcwd(),  # in Ray's session; checkpoints go to the run's folder, by `workflows.keeper`
                 failure_config=train.FailureConfig(max_failures=-1, controller_failure_limit=START_LIMIT),
             ),
         )
