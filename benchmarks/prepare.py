@@ -1,12 +1,13 @@
 """How fast preparation is: the pipeline's clips/s over (cores x the vision function's rate in one process), same clips,
 one run.
 
-Measured on local disk, with one actor and with one for each CPU; from and to an S3 server (Ceph, see benchmarks/servers.py), with a
-folder of frames a clip and with a zip a clip; where the actors' time goes; and the memory of the driver and the actors
-for few and for many clips. The S3 server runs on the same CPUs, which no real store does: beside the plain ratio stands
-that to the CPUs which it, and other work on the machine, left. Beside the wall clock's ratio, which others on the machine disturb, stands
-that of the CPU time: what the vision function takes for the clips, over what the actors and all of Ray, driver
-included, take from the first clip on; ``others`` is what else ran on the machine.
+Measured on local disk, with one actor and with one for each CPU; from and to an S3 server (Ceph, see benchmarks/servers.py),
+with a folder of frames a clip and with a zip a clip; where the actors' time goes; and the memory of the driver and the
+actors for few and for many clips. A store is not on the machine that computes: so the S3 server gets the last CPU for
+itself, and the pipeline the others, with an actor for each. ``-shared`` is the same with all on all CPUs. Beside the wall
+clock's ratio, which others on the machine disturb, stands that of the CPU time: what the vision function takes for the
+clips, over what the actors and all of Ray, driver included, take from the first clip on; ``others`` is what else ran on
+the machine.
 
     .venv/bin/python -m benchmarks.prepare --clips 960 --on local s3-folders s3-zips --memory 400 4000
 """
@@ -156,7 +157,8 @@ def _peak(pid: int) -> float:
 
 def speed(folder: Path, like: str, clips: int, places: Sequence[str]) -> dict:
     """All rates on one set of clips."""
-    cores = os.cpu_count() or 1
+    everywhere = os.sched_getaffinity(0)
+    cores = len(everywhere)
     few = folder / "few"
     source = laboratory(few) if like == "laboratory" else synthetic.make_demo(few, subjects=3, clips_per_class=1)
     manifest = multiply(source, folder / "many", clips=clips)
@@ -177,29 +179,44 @@ def speed(folder: Path, like: str, clips: int, places: Sequence[str]) -> dict:
         if place != "local":
             with S3Server(folder / place, "bench") as server:
                 os.environ |= server.environment
-                bucket = server.url
                 source = manifest if place == "s3-folders" else zipped(manifest, folder / "zips")
-                storage.filesystem(bucket)[0].put(str(source.parent), f"{bucket}/raw", recursive=True)
-                found[place] = measured(f"{bucket}/raw/clips.csv", f"{bucket}/prepared", server=server.pids)
+                storage.filesystem(server.url)[0].put(str(source.parent), f"{server.url}/raw", recursive=True)
+                clips_there = f"{server.url}/raw/clips.csv"
+                found[f"{place}-shared"] = measured(clips_there, f"{server.url}/shared", server=server.pids)
+                if len(everywhere) > 1:
+                    *ours, theirs = sorted(everywhere)
+                    for pid in server.pids:
+                        _confine(pid, {theirs})
+                    _confine(os.getpid(), set(ours))
+                    alone[-1] = vision_rates(manifest, 1, limit)["rate"]
+                    actors = f"prepare.actors={len(ours)}"
+                    found[place] = measured(clips_there, f"{server.url}/apart", actors, server=server.pids)
+                    found[place]["cores"] = len(ours)
+                    _confine(os.getpid(), everywhere)
     return found
+
+
+def _confine(pid: int, cpus: set[int]) -> None:
+    """Let a process, with all its threads and what it starts from now on, run on some CPUs only."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cpus)
 
 
 def table(found: dict) -> list[Sequence[object]]:
     """What was measured, beside the goals."""
-    all_at_once, cores = found["process_per_core"], found["cores"]
-    rows: list[Sequence[object]] = [(f"{cores} processes, clips/s", f"{all_at_once['rate']:.2f}", "")]
-    for name, goal in GOALS.items():
+    all_at_once = found["process_per_core"]
+    rows: list[Sequence[object]] = [(f"{found['cores']} processes, clips/s", f"{all_at_once['rate']:.2f}", "")]
+    for name in (f"{place}{where}" for place in GOALS for where in ("", "-shared")):
         if name not in found:
             continue
         run = found[name]
+        cores = run.get("cores", found["cores"])
         one = sum(run["one_process"]) / 2
         around = " and ".join(f"{rate:.2f}" for rate in run["one_process"])
         rows.append((f"{name}, one process before and after, clips/s", around, ""))
         rows.append((f"{name}, clips/s", f"{run['rate']:.2f} steady, {run['rate_with_start']:.2f} with start-up", ""))
-        rows.append((f"{name} / (cores x one process)", f"{run['rate'] / cores / one:.3f}", f">= {goal}"))
-        taken = (run["cpu"]["server"] + run["cpu"]["others"]) * run["rate"]
-        share = run["rate"] / (cores - taken) / one
-        rows.append((f"{name}, the same, of the CPUs left", f"{share:.3f}: server and others took {taken:.2f}", ""))
+        goal = f">= {GOALS[name]}" if name in GOALS else ""
+        rows.append((f"{name} / ({cores} x one process)", f"{run['rate'] / cores / one:.3f}", goal))
         rows.append((f"{name}, with all start-up", f"{run['rate_with_start'] / cores / one:.3f}", ""))
         cpu = ", ".join(f"{1000 * seconds:.0f} {who}" for who, seconds in run["cpu"].items())
         rows.append((f"{name}, CPU ms a clip", f"{1000 * all_at_once['cpu']:.0f} vision alone; {cpu}", ""))
