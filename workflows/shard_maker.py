@@ -68,7 +68,8 @@ class ShardMaker:
             from hsta.vision.frames import ClipReader
 
             self._finder = self._finder or _face_finder()
-        reader = ClipReader((clip.path, clip.onset, clip.offset) for plan in plans for clip in plan.clips)
+        spans = ((clip.path, clip.onset, clip.offset) for plan in plans for clip in plan.clips)
+        reader = ClipReader(spans, max_missing=self._recipe.max_missing)
         unit = [(plan, clip, source) for plan in plans for clip, source in zip(plan.clips, plan.sources)]
         done: dict[str, dict] = {}
 

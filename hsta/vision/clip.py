@@ -54,7 +54,7 @@ def prepare_clip(
         apex, apex_source = _apex(clip, recipe)
         if stored is None:
             with clock("read"):
-                stored = read_clip(clip.path, clip.onset, clip.offset)
+                stored = read_clip(clip.path, clip.onset, clip.offset, max_missing=recipe.max_missing)
         return _prepare(clip, apex, apex_source, stored, recipe, finder, clock)
     except ClipError as error:
         return RejectedClip(clip=clip, reason=error.reason, detail=error.detail)
@@ -86,6 +86,10 @@ def _prepare(
     clock: _Clock,
 ) -> PreparedClip:
     size = recipe.size
+    if apex is not None and apex not in stored.numbers:
+        if apex_source == "annotated":
+            raise ClipError("missing-frame", f"the apex, frame {apex}, is not in {clip.path}")
+        apex = min(stored.numbers, key=lambda number: abs(number - apex))
     decoded = clock.each("decode", decode_frames(stored))
     number, image = next(decoded)
     with clock("detect"):

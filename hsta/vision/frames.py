@@ -75,9 +75,9 @@ def frame_number(name: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def read_clip(path: str, onset: int, offset: int) -> FrameFiles | VideoFile:
-    """Read the files that hold frames onset..offset, inclusive. No pixel is decoded. See `ClipReader.read`."""
-    return ClipReader([(path, onset, offset)]).read(path, onset, offset)
+def read_clip(path: str, onset: int, offset: int, *, max_missing: float = 0.0) -> FrameFiles | VideoFile:
+    """Read the files that hold frames onset..offset, inclusive. No pixel is decoded. See `ClipReader`."""
+    return ClipReader([(path, onset, offset)], max_missing=max_missing).read(path, onset, offset)
 
 
 def decode_frames(clip: FrameFiles | VideoFile) -> Iterator[tuple[int, np.ndarray]]:
@@ -97,13 +97,15 @@ class ClipReader:
 
     Args:
         spans: (path, onset, offset) of every clip that will be read, so that a recording knows what is still to come.
+        max_missing: the largest part of a clip's frames that may be missing between onset and offset, which may not; the
+            others are then its frames. Not for videos.
 
     Attributes:
         decoded: video frames decoded so far.
     """
 
-    def __init__(self, spans: Iterable[tuple[str, int, int]]):
-        self._spans = tuple(spans)
+    def __init__(self, spans: Iterable[tuple[str, int, int]], *, max_missing: float = 0.0):
+        self._spans, self._max_missing = tuple(spans), max_missing
         self.decoded = 0
         self._container: tuple[str, storage.Entry] | None = None
         self._listed: tuple[str, dict[int, list[storage.Entry]] | ClipError] | None = None
@@ -152,7 +154,7 @@ class ClipReader:
         if archive:
             opened = self._open_archive(archive[0])
             frames = _by_number(opened.names(archive[1]), path)
-            return _frame_files(path, numbers, frames, opened.read_many)
+            return _frame_files(path, self._present(path, numbers, frames), frames, opened.read_many)
         listed = self._frames_of_folder(path)
         by_name = {entry.path: entry for entries in listed.values() for entry in entries}
         frames = {number: [entry.path for entry in entries] for number, entries in listed.items()}
@@ -160,7 +162,19 @@ class ClipReader:
         def read_many(names: Sequence[str]) -> list[bytes]:
             return storage.read_many(path, [by_name[name] for name in names])
 
-        return _frame_files(path, numbers, frames, read_many)
+        return _frame_files(path, self._present(path, numbers, frames), frames, read_many)
+
+    def _present(self, path: str, numbers: tuple[int, ...], frames: dict[int, list[str]]) -> tuple[int, ...]:
+        """Those of the frames wanted that there are. Raises ClipError where too many are missing."""
+        missing = [number for number in numbers if number not in frames]
+        bounds = {numbers[0], numbers[-1]}
+        if not bounds.isdisjoint(missing) or len(missing) > self._max_missing * len(numbers):
+            raise ClipError(
+                "missing-frame",
+                f"{len(missing)} of {len(numbers)} frames are not in {path}: {_spans(missing)}; "
+                f"the folder has {min(frames)} to {max(frames)}",
+            )
+        return tuple(number for number in numbers if number in frames)
 
     def _frames_of_folder(self, path: str) -> dict[int, list[storage.Entry]]:
         """The image files of a folder by frame number; listed once for clips in a row."""
@@ -226,14 +240,7 @@ def _frame_files(
     frames: dict[int, list[str]],
     read_many: Callable[[Sequence[str]], list[bytes]],
 ) -> FrameFiles:
-    """Read and check the frames wanted, out of those that there are."""
-    missing = [number for number in numbers if number not in frames]
-    if missing:
-        raise ClipError(
-            "missing-frame",
-            f"{len(missing)} of {len(numbers)} frames are not in {path}: {_spans(missing)}; "
-            f"the folder has {min(frames)} to {max(frames)}",
-        )
+    """Read and check frames, out of those that there are."""
     for number in numbers:
         if len(frames[number]) > 1:
             twins = " and ".join(sorted(posixpath.basename(name) for name in frames[number]))

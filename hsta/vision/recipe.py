@@ -59,6 +59,9 @@ class PrepareRecipe:
         missing_apex: what becomes of a clip without an annotated apex: "midpoint" takes the frame halfway from onset to
             offset, "flow-maximum" the one that has moved most, "first-motion" the first that has moved half as far
             (`hsta.vision.apex`), each recorded with the clip; "reject" rejects the clip.
+        max_missing: the largest part of a clip's frames that its data set may lack between onset and offset, both of
+            which, and an annotated apex, must be there. 0 rejects any such clip. The frames that there are then count
+            as evenly spaced. Not with ``magnify`` or ``interpolate``, which need time.
         magnify: 0, or how much linear Eulerian magnification adds to the motion since the onset in the aligned frames
             (`hsta.vision.magnify`). Flow is made of the magnified frames. Needs the clip's frames per second.
         magnify_band: lowest and highest frequency that is magnified, Hz; None is 0.5 to 6. Only with ``magnify``.
@@ -81,6 +84,7 @@ class PrepareRecipe:
     flow_steps: int | None = None
     global_motion: str = "none"
     missing_apex: str = "midpoint"
+    max_missing: float = 0.0
     magnify: float = 0.0
     magnify_band: tuple[float, float] | None = None
     magnify_level: int | None = None
@@ -131,6 +135,13 @@ class PrepareRecipe:
         _choice("missing_apex", self.missing_apex, MISSING_APEX)
 
     def _check_frames(self) -> None:
+        _range("max_missing", self.max_missing, 0, 0.5)
+        _require(
+            not self.max_missing or not (self.magnify or self.interpolate),
+            "max_missing",
+            "clips with gaps cannot be magnified or interpolated",
+            "0, or neither magnify nor interpolate",
+        )
         _range("magnify", self.magnify, 0, 50)
         _live("magnify_band", self.magnify_band, self.magnify > 0, "without magnify")
         if self.magnify_band is not None:

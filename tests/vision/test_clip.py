@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from hsta.vision.align import eye_template, transform_points
 from hsta.vision.clip import STAGES, prepare_clip
 from hsta.vision.errors import REASONS
 from hsta.vision.faces import eye_centres
-from hsta.vision.frames import read_clip
+from hsta.vision.frames import frame_number, read_clip
 from hsta.vision.recipe import PrepareRecipe, recipe_hash
 
 
@@ -90,6 +91,25 @@ def test_a_missing_apex_is_the_midpoint_by_name_or_a_reject(clips, finder):
     result = prepare_clip(clip, PrepareRecipe(), finder)
     assert result.apex == (clip.onset + clip.offset) // 2 and result.provenance["apex_source"] == "midpoint"
     assert prepare_clip(clip, PrepareRecipe(missing_apex="reject"), finder).reason == "no-apex"
+
+
+def test_a_clip_with_a_gap_is_prepared_by_name_unless_the_apex_is_gone(clips, prepared, finder, tmp_path):
+    clip = dataclasses.replace(clips[0], path=str(tmp_path / "clip"))
+    shutil.copytree(clips[0].path, clip.path)
+    files = {frame_number(path.name): path for path in Path(clip.path).iterdir()}
+    gone = next(number for number in range(clip.onset + 1, clip.offset) if abs(number - clip.apex) > 1)
+    files[gone].unlink()
+    recipe = PrepareRecipe(max_missing=0.2)
+    assert prepare_clip(clip, PrepareRecipe(), finder).reason == "missing-frame"
+    result, whole = prepare_clip(clip, recipe, finder), prepared[0]
+    kept = [number != gone for number in whole.frame_numbers]
+    assert result.frame_numbers == tuple(number for number in whole.frame_numbers if number != gone)
+    assert result.apex == clip.apex and np.abs(result.flow - whole.flow).mean() < 0.05
+    assert np.abs(result.frames.astype(float) - whole.frames[kept]).mean() < 2
+    files[clip.apex].unlink()
+    assert prepare_clip(clip, recipe, finder).reason == "missing-frame"
+    without = prepare_clip(dataclasses.replace(clip, apex=None), PrepareRecipe(max_missing=0.5), finder)
+    assert without.apex in without.frame_numbers
 
 
 def test_real_videos_are_prepared_and_hold_stiller_with_stabilising(sample_video, finder):

@@ -32,9 +32,9 @@ def folder(tmp_path):
     return tmp_path / "clip"
 
 
-def rejected(path, onset, offset) -> ClipError:
+def rejected(path, onset, offset, **options) -> ClipError:
     with pytest.raises(ClipError) as caught:
-        list(decode_frames(read_clip(str(path), onset, offset)))
+        list(decode_frames(read_clip(str(path), onset, offset, **options)))
     assert caught.value.reason in REASONS
     return caught.value
 
@@ -84,6 +84,14 @@ def test_missing_frames_are_named(folder):
     (folder / "img11.png").unlink()
     error = rejected(folder, 9, 15)
     assert error.reason == "missing-frame" and "4 of 7" in error.detail and "10-11, 14-15" in error.detail
+
+
+def test_a_part_of_the_frames_may_be_missing_by_name_but_not_the_ends(folder):
+    (folder / "img10.png").unlink()
+    assert read_clip(str(folder), 9, 13, max_missing=0.2).numbers == (9, 11, 12, 13)
+    assert rejected(folder, 9, 13, max_missing=0.19).reason == "missing-frame"
+    assert rejected(folder, 10, 13, max_missing=0.5).reason == "missing-frame"
+    assert rejected(folder, 9, 10, max_missing=0.5).reason == "missing-frame"
 
 
 def test_missing_folder_and_folder_without_images(tmp_path):

@@ -30,6 +30,7 @@ from hsta.vision.recipe import PrepareRecipe, recipe_hash
         {"flow_window": 25},
         {"flow_pairs": ("onset-apex",)},
         {"missing_apex": "reject"},
+        {"max_missing": 0.2},
     ],
 )
 def test_every_setting_changes_the_hash(changed):
@@ -90,6 +91,7 @@ def test_a_recipe_is_made_without_opencv():
         ("flow_pairs", ("onset-apex", "onset-apex")),
         ("flow_pairs", ("apex-onset",)),
         ("missing_apex", "guess"),
+        ("max_missing", 0.6),
     ],
 )
 def test_wrong_settings_are_named(setting, value):
@@ -104,6 +106,8 @@ def test_wrong_settings_are_named(setting, value):
         ("mouth_height", {"alignment": "affine", "eye_height": 0.6, "eye_distance": 0.4}),
         ("flow_steps", {"flow_pairs": ["sequence"], "flow_steps": 1}),
         ("flow_steps", {"flow_pairs": ["sequence"], "flow_steps": 33}),
+        ("max_missing", {"magnify": 2.0, "max_missing": 0.1}),
+        ("max_missing", {"interpolate": 10, "max_missing": 0.1}),
         ("magnify_band", {"magnify": 2.0, "magnify_band": [6.0, 0.5]}),
         ("magnify_band", {"magnify": 2.0, "magnify_band": [0.0, 5.0]}),
         ("magnify_level", {"magnify": 2.0, "magnify_level": 5}),
