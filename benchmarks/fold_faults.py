@@ -79,8 +79,8 @@ def start(assignments: Sequence[str], environment: Mapping[str, str]) -> subproc
 
 def trained(log: Path, run: str) -> Counter[str]:
     """Epochs that every fold of a run has trained so far, all attempts together."""
-    lines = log.read_text().splitlines() if log.exists() else []
-    return Counter(fold for name, fold, _ in map(str.split, lines) if name == run)
+    whole, _, _ = log.read_text().rpartition("\n") if log.exists() else ("", "", "")  # a line may be half written
+    return Counter(fold for name, fold, _ in map(str.split, whole.splitlines()) if name == run)
 
 
 def kill_during(
