@@ -217,6 +217,10 @@ def table(found: dict) -> list[Sequence[object]]:
         rows.append((f"{name}, clips/s", f"{run['rate']:.2f} steady, {run['rate_with_start']:.2f} with start-up", ""))
         goal = f">= {GOALS[name]}" if name in GOALS else ""
         rows.append((f"{name} / ({cores} x one process)", f"{run['rate'] / cores / one:.3f}", goal))
+        if "cores" not in run:
+            taken = (run["cpu"]["server"] + run["cpu"]["others"]) * run["rate"]
+            left = f"{run['rate'] / (cores - taken) / one:.3f}: server and others took {taken:.2f}"
+            rows.append((f"{name}, the same, of the CPUs left", left, ""))
         rows.append((f"{name}, with all start-up", f"{run['rate_with_start'] / cores / one:.3f}", ""))
         cpu = ", ".join(f"{1000 * seconds:.0f} {who}" for who, seconds in run["cpu"].items())
         rows.append((f"{name}, CPU ms a clip", f"{1000 * all_at_once['cpu']:.0f} vision alone; {cpu}", ""))
