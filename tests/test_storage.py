@@ -43,10 +43,13 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_temporary_file(tmp_pat
     assert os.listdir(tmp_path) == ["file"] and storage.read_bytes(f"{tmp_path}/file") == b"old"
 
 
-@pytest.mark.parametrize("nameless", [True, False], ids=["linked", "copied"])
-def test_a_scratch_file_leaves_nothing_until_it_is_put_in_its_place(tmp_path, monkeypatch, nameless):
+@pytest.mark.parametrize("kind", ["linked", "through the page cache", "copied"])
+def test_a_scratch_file_leaves_nothing_until_it_is_put_in_its_place(tmp_path, monkeypatch, kind):
+    nameless = kind != "copied"
     if not nameless:
         monkeypatch.setattr(os, "O_TMPFILE", os.O_CREAT | os.O_EXCL)  # fails on a folder, as on NFS
+    if kind == "through the page cache":
+        monkeypatch.delattr(os, "O_DIRECT")
     url = f"{tmp_path}/deep/file"
     storage.scratch(url).close()
     with storage.scratch(url) as file:
@@ -58,6 +61,26 @@ def test_a_scratch_file_leaves_nothing_until_it_is_put_in_its_place(tmp_path, mo
     assert os.listdir(tmp_path / "deep") == ["file"] and storage.read_bytes(url) == b"new"
     (tmp_path / "usual").touch()
     assert os.stat(url).st_mode == os.stat(tmp_path / "usual").st_mode
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [4096], [1 << 20], [3_000_001, 5, 1 << 20, 0, 77, 2 << 20]], ids=len)
+@pytest.mark.parametrize("flushed", [False, True], ids=["", "flushed each time"])
+def test_a_scratch_file_holds_what_was_written_in_pieces_of_any_size(tmp_path, sizes, flushed):
+    pieces = [os.urandom(size) for size in sizes]
+    with storage.scratch(f"{tmp_path}/file") as file:
+        for piece in pieces:
+            file.write(piece)
+            if flushed:
+                file.flush()
+        assert file.tell() == sum(sizes)
+        storage.upload(file, f"{tmp_path}/file")
+    assert storage.read_bytes(f"{tmp_path}/file") == b"".join(pieces)
+
+
+def test_a_full_disk_is_an_error_not_a_short_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, at: len(data) - 512)
+    with storage.scratch(f"{tmp_path}/file") as file, pytest.raises(OSError, match="No space left"):
+        file.write(b"x" * (2 << 20))
 
 
 def test_only_files_of_processes_that_are_gone_are_swept_away(tmp_path):
