@@ -36,10 +36,10 @@ def read_many(environment: Callable[[], Mapping[str, str]], files: Sequence[tupl
         bucket, _, key = file[0].partition("/")
         try:
             store = _store(bucket, environment)
-            content = obstore.get(store, key).bytes() if store else b""
+            content = obstore.get(store, key).bytes().to_bytes() if store else None
         except (BaseError, OSError, ValueError):
             return None
-        return content.to_bytes() if store and len(content) == file[1] else None
+        return content if content is not None and len(content) == file[1] else None
 
     contents = _threads().map(read, files)
     return {path: data for (path, _), data in zip(files, contents) if data is not None}
