@@ -112,7 +112,7 @@ def learn(
     device: str = "cpu",
     leaving: Callable[[], bool] = lambda: False,
 ) -> str | None:
-    """Train the fold from its last checkpoint on, then score it. Returns why it failed, None when it is done.
+    """Train the fold from its last checkpoint on, then score it. Returns why it failed, None when it is done, or was.
 
     What runs out of memory is tried once more; whatever else is raised ends the fold, whose cause is then in its
     ``progress.json``. With several processes, what may have struck only one of them is raised, to end them all.
@@ -125,6 +125,9 @@ def learn(
     for attempt in (1, 2):
         started, keep = time.time(), None
         try:
+            (over,) = ranks.first(ranks.rank == 0 and done(settings, plan) is not None)
+            if over:  # its process had died before anybody heard of it
+                return None
             state = load_checkpoint(settings, plan)
             history = state["history"] if state else []
             if ranks.rank == 0:

@@ -110,6 +110,13 @@ def wait_for(holds, seconds=10.0):
         time.sleep(0.01)
 
 
+def test_a_fold_whose_process_died_when_it_was_done_is_not_trained_again(staged):
+    made, of, _ = staged
+    receipt, progress = read(made, of, "done.json"), read(made, of, "progress.json")
+    assert learn(made, of, lambda keys: pytest.fail("clips were asked for"), pytest.fail) is None
+    assert (read(made, of, "done.json"), read(made, of, "progress.json")) == (receipt, progress)
+
+
 def test_the_best_epoch_is_scored_and_kept(staged, parts, tmp_path):
     undisturbed, of, reported = staged
     made = dataclasses.replace(undisturbed, folder=str(tmp_path))
