@@ -188,7 +188,6 @@ def speed(folder: Path, like: str, clips: int, places: Sequence[str]) -> dict:
                     for pid in server.pids:
                         _confine(pid, {theirs})
                     _confine(os.getpid(), set(ours))
-                    alone[-1] = vision_rates(manifest, 1, limit)["rate"]
                     actors = f"prepare.actors={len(ours)}"
                     found[place] = measured(clips_there, f"{server.url}/apart", actors, server=server.pids)
                     found[place]["cores"] = len(ours)

@@ -3,8 +3,8 @@
     checkpoint.pt    while the fold trains: all that it needs to go on; the latest only
     progress.json    how far it is, or why it failed; for `workflows.status`
 
-A file is replaced whole or not at all. A checkpoint is stored while the next epoch trains, and that epoch counts only once it
-is: so no more work is lost than that since the last checkpoint but this one epoch.
+A file is replaced whole or not at all. A checkpoint is stored while the next epoch trains, and that epoch ends only once it
+is: so whoever dies loses no more ended epochs than lie between two checkpoints.
 """
 
 from __future__ import annotations

@@ -11,10 +11,9 @@ import uuid
 
 import pytest
 
+from benchmarks.servers import KEYS, free_port
 from hsta import storage
-from benchmarks.servers import KEYS
 from tests.workflows.conftest import ROOT
-from tests.workflows.test_job_submit import free_port
 from workflows import doctor_facts
 from workflows.doctor_facts import Place
 from workflows.doctor_judge import judge_store

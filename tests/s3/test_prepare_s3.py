@@ -103,7 +103,7 @@ def test_a_store_that_fails_in_one_request_of_twenty_changes_nothing(clips, calm
     assert prepare.run(load(clips[1], f"data.prepared={store}/faulty")) == 0
     counters = proxy.counters
     proxy.fail()
-    assert sum(counters.get(kind, 0) for kind in FAULTS) >= 8, counters
+    assert sum(counters.get(kind, 0) for kind in FAULTS) >= 10, counters
     assert content(f"{store}/faulty") == wanted
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import ray
 
+from benchmarks.servers import free_port
 from tests.workflows.conftest import ROOT
-from tests.workflows.test_job_submit import free_port
 from workflows import doctor as command
 
 TOKEN = "0123456789abcdef" * 4
