@@ -16,6 +16,8 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from workflows.engine import STOP_WAIT
+
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = ("testkey", "testsecret")
 S3_PROGRAMS = ("radosgw", "ceph-mon", "ceph-osd", "curl")
@@ -185,7 +187,7 @@ class TwoNodes:
         with open(self._folder / f"{name}.log", "w") as log:
             return subprocess.Popen(
                 [*ray, "--object-store-memory=150000000", f"--temp-dir={self._folder}/ray", *options],
-                env={**self._environment, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1"},
+                env={**self._environment, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1", STOP_WAIT: "30"},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -9,8 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from hsta import storage
 
@@ -25,10 +25,13 @@ QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
+# Of a cluster that only one command uses, and that nobody watches: what Ray measures and gathers of itself.
+UNWATCHED = {"RAY_enable_metrics_collection": "0", "RAY_task_events_report_interval_ms": "0"}
 FORWARDED = ("RAY_TRAIN_", "MLFLOW_", "WANDB_")
 LEAVING_SECONDS = 0.5  # how often a process looks whether it has to go
-GRACE_SECONDS = 2.5  # from SIGTERM on; `ray job stop` kills after 3
+STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"  # of the cluster: `ray job stop` kills so long after SIGTERM; 3 s without it
 _TERMINATED = b"hsta-terminated"
+_TRAINING = b"hsta-training"
 
 
 @contextmanager
@@ -60,10 +63,13 @@ def ray_session() -> Iterator[None]:
         "logging_level": logging.ERROR,
         "log_to_driver": False,
     }
-    if not joined:
-        options |= {"include_dashboard": False, "address": "local"}
-    with nullcontext() if joined else _silent_standard_error():
+    if joined:
         ray.init(**options)
+    else:
+        with _silent_standard_error(), _environment(UNWATCHED):
+            ray.init(**options, include_dashboard=False, address="local")
+        # Nobody is shown the workers' lines (log_to_driver); the process that gathers them would look for them all the same.
+        ray._private.worker.global_worker.node.kill_log_monitor(check_alive=False)
     from ray.data import DataContext
 
     context = DataContext.get_current()
@@ -76,6 +82,18 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Some variables for processes that are started meanwhile; those that are set already stay as they are."""
+    new = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            del os.environ[name]
 
 
 @contextmanager
@@ -94,7 +112,8 @@ def _silent_standard_error() -> Iterator[None]:
 
 @contextmanager
 def checkpoints_on_sigterm() -> Iterator[None]:
-    """While this lasts, SIGTERM (``ray job stop``, a scheduler) has every fold write a checkpoint; then the driver ends."""
+    """While this lasts, SIGTERM (``ray job stop``, a scheduler) has every fold write a checkpoint; then the driver ends, as
+    soon as all are stored, but before it would be killed."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
@@ -104,8 +123,11 @@ def checkpoints_on_sigterm() -> Iterator[None]:
     def leave(number: int, _) -> None:
         signal.signal(number, signal.SIG_IGN)
         print("told to stop: folds write their checkpoints; the same command goes on from there", file=sys.stderr)
-        internal_kv._internal_kv_put(_TERMINATED + ray.get_runtime_context().get_job_id().encode(), b"1")
-        time.sleep(GRACE_SECONDS)
+        job = ray.get_runtime_context().get_job_id().encode()
+        internal_kv._internal_kv_put(_TERMINATED + job, b"1")
+        end = time.monotonic() + float(os.environ.get(STOP_WAIT, 3)) - 0.5
+        while time.monotonic() < end and internal_kv._internal_kv_list(_TRAINING + job):
+            time.sleep(0.1)
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGTERM, leave)  # after ray.init, which sets its own
@@ -115,16 +137,49 @@ def checkpoints_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class Leaving:
+class Staying:
+    """Says whether this process will soon have to go: it never will."""
+
+    def __enter__(self) -> Staying:
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def __call__(self) -> bool:
+        return False
+
+    def kept(self) -> None:
+        """All that this process has is stored: nobody needs to wait for it."""
+
+
+STAYING = Staying()
+
+
+class Leaving(Staying):
     """Says True once when this process will soon have to go: its node is drained (a spot machine's notice, the shutdown of
-    its pod), or the driver was told to stop. Cheap enough to be asked after every step."""
+    its pod), or the driver was told to stop. Cheap enough to be asked after every step.
+
+    A driver that was told to stop waits for this process until the context ends, or until it says that it has `kept` what
+    it has.
+    """
 
     def __init__(self) -> None:
         import ray
+        from ray.experimental import internal_kv
 
         context = ray.get_runtime_context()
-        self._node, self._key = context.get_node_id(), _TERMINATED + context.get_job_id().encode()
+        job = context.get_job_id().encode()
+        self._kv, self._node, self._key = internal_kv, context.get_node_id(), _TERMINATED + job
+        self._mark = _TRAINING + job + secrets.token_bytes(8)
         self._asked, self._told = time.monotonic(), False
+
+    def __enter__(self) -> Leaving:
+        self._kv._internal_kv_put(self._mark, b"1")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.kept()
 
     def __call__(self) -> bool:
         now = time.monotonic()
@@ -132,10 +187,12 @@ class Leaving:
             return False
         self._asked = now
         from ray._private import state
-        from ray.experimental import internal_kv
 
-        self._told = self._node in state.state.get_draining_nodes() or bool(internal_kv._internal_kv_get(self._key))
+        self._told = self._node in state.state.get_draining_nodes() or bool(self._kv._internal_kv_get(self._key))
         return self._told
+
+    def kept(self) -> None:
+        self._kv._internal_kv_del(self._mark)
 
 
 def free_what_the_dead_hold() -> int:

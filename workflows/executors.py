@@ -55,9 +55,8 @@ def run_fold(
 
     order = {"plan": plan, "parts": list(data.values()) if isinstance(data, Mapping) else data}
     if executor == "inline":
-        cause = learn(
-            settings, plan, _fetcher(order["parts"]), report, device=_device(settings), leaving=engine.Leaving()
-        )
+        with engine.Leaving() as leaving:
+            cause = learn(settings, plan, _fetcher(order["parts"]), report, device=_device(settings), leaving=leaving)
     else:
         cause = _slot(settings).run(order, report)
     metrics.end(cause)
@@ -208,7 +207,8 @@ def _work(config: dict) -> None:
         number, order = ray.get(mailbox.take.remote(number))
         try:
             fetch = _fetcher(order["parts"])
-            cause = learn(settings, order["plan"], fetch, report, ranks=ranks, device=device, leaving=engine.Leaving())
+            with engine.Leaving() if ranks.rank == 0 else engine.STAYING as leaving:
+                cause = learn(settings, order["plan"], fetch, report, ranks=ranks, device=device, leaving=leaving)
         except Exception as error:
             ray.get(mailbox.tell.remote(number, {"note": describe(error)}))
             raise

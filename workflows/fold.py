@@ -21,6 +21,7 @@ from hsta.model.config import HSTAConfig
 from hsta.training.distributed import ALONE, Ranks
 from hsta.training.recipe import Recipe
 from workflows.config import Tracking
+from workflows.engine import STAYING, Staying
 from workflows.keeper import FRUITLESS, Keeper, load_tensors, save_tensors
 from workflows.tracking import trackers
 
@@ -110,7 +111,7 @@ def learn(
     *,
     ranks: Ranks = ALONE,
     device: str = "cpu",
-    leaving: Callable[[], bool] = lambda: False,
+    leaving: Staying = STAYING,
 ) -> str | None:
     """Train the fold from its last checkpoint on, then score it. Returns why it failed, None when it is done, or was.
 
@@ -120,7 +121,8 @@ def learn(
     Args:
         fetch: gives the clips of some keys, perhaps with others of the same subjects.
         report: called after every epoch with its figures. The epochs of pre-training count as the first ones.
-        leaving: asked after every step; True has a checkpoint written at once, because there may not be another.
+        leaving: asked after every step; True has a checkpoint written at once, because there may not be another; told
+            when it is stored.
     """
     for attempt in (1, 2):
         started, keep = time.time(), None
@@ -179,7 +181,7 @@ def train_fold(
     keep: Keeper | None = None,
     ranks: Ranks = ALONE,
     device: str = "cpu",
-    leaving: Callable[[], bool] = lambda: False,
+    leaving: Staying = STAYING,
 ) -> dict:
     """The training function of every executor: all epochs of one fold. Returns the last state.
 
@@ -207,20 +209,27 @@ def train_fold(
             facts = {"stage": stage, "history": history, "science_hash": settings.science_hash}
             return {**trainer.state_dict(), **facts}
 
+        def keep_now() -> None:
+            if keep:
+                keep.checkpoint(whole())
+                keep.settle()
+                leaving.kept()
+
         if state and state["stage"] == stage:
             trainer.load_state_dict(state)
         while not trainer.finished:
             result = trainer.run_epoch(leaving if ranks.count == 1 else None)
             if result is None:  # interrupted within the epoch: keep what there is, and go on while there is time
-                if keep:
-                    keep.checkpoint(whole())
+                keep_now()
                 continue
             figures = {name: value for name, value in asdict(result).items() if value is not None}
             figures["epoch"] += epochs_before
             if keep:
                 keep.settle()
             history.append(figures)
-            if keep and (trainer.epoch % settings.checkpoint_every == 0 or leaving()):
+            if keep and leaving():
+                keep_now()
+            elif keep and trainer.epoch % settings.checkpoint_every == 0:
                 keep.checkpoint(whole())
             report(figures)
         return whole()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cluster.local.hosts import PRIVATE, Hosts
 from hsta.errors import InputError
-from workflows.engine import KEEPALIVE
+from workflows.engine import KEEPALIVE, STOP_WAIT
 
 HEAD, WORKERS, STORE = "head", ("w1", "w2"), "s3"
 BUCKET = "s3://hsta"
@@ -94,7 +94,7 @@ def running(state: Path) -> Iterator[Cluster]:
             "S3_HOST": hosts.address[STORE],
         }
         cluster = Cluster(program=os.getpid(), first=hosts.first, environment=environment)
-        variables = cluster.variables() | KEEPALIVE | HEALTH | {"TMPDIR": PRIVATE}
+        variables = cluster.variables() | KEEPALIVE | HEALTH | {STOP_WAIT: "30", "TMPDIR": PRIVATE}
         script = str(Path(__file__).with_name("s3.sh"))
         start = _Starter(hosts, variables, logs)
         start(STORE, ["bash", script, "start", "/dev/shm/s3", "7480", key, secret])

@@ -96,7 +96,7 @@ def test_spot_machines_drain_before_they_go(raw):
 
 def test_images_have_the_environment_of_the_workflows():
     text = (ROOT / "cluster/Dockerfile").read_text()
-    for name, value in {**engine.KEEPALIVE, "RAY_AUTH_MODE": "token"}.items():
+    for name, value in {**engine.KEEPALIVE, "RAY_AUTH_MODE": "token", engine.STOP_WAIT: "30"}.items():
         assert f"{name}={value}" in text
 
 

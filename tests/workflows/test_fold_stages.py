@@ -13,6 +13,7 @@ from hsta.training.arrays import build_arrays
 from hsta.training.recipe import Recipe
 from tests.training.conftest import CLASSES, CONFIG, make_prepared
 from workflows import keeper
+from workflows.engine import Staying
 from workflows.fold import FoldPlan, FoldSettings, learn, score_fold, train_fold
 from workflows.keeper import FRUITLESS, load_tensors
 
@@ -215,15 +216,17 @@ def test_a_process_that_has_to_go_writes_a_checkpoint_within_the_epoch(parts, tm
     )
     expected = train(whole, of, parts)
     notices = iter([False, True])
-    looked = []
+    steps = []
 
-    def leaving():
-        looked.append(True)
-        if len(looked) > 2:  # the notice has come two steps ago; now the power goes
-            wait_for(lambda: load_tensors(cut.place(of, "checkpoint.pt"))["pass"]["step"] == 2)
+    class Leaving(Staying):
+        def __call__(self):
+            return next(notices)
+
+        def kept(self):  # now the power goes
+            steps.append(load_tensors(cut.place(of, "checkpoint.pt"))["pass"]["step"])
             raise PowerCut
-        return next(notices)
 
     with pytest.raises(PowerCut):
-        learn(cut, of, lambda keys: list(parts.values()), lambda result: None, leaving=leaving)
+        learn(cut, of, lambda keys: list(parts.values()), lambda result: None, leaving=Leaving())
+    assert steps == [2]
     assert [result["loss"] for result in train(cut, of, parts)] == [result["loss"] for result in expected]
