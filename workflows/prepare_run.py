@@ -72,30 +72,27 @@ def make_shards(
     most = min(len(work), actors)
     least = min(most, how.min_actors or most)
     made.actors = max(made.actors, most)
-    context = DataContext.get_current()
-    before = (context.max_errored_blocks, context.target_max_block_size)
+    context = DataContext.get_current().copy()
     context.max_errored_blocks = -1  # only the death of an actor is one: other failures come as rows
     context.target_max_block_size = 1  # every receipt travels as soon as it is there
-    try:
-        with warnings.catch_warnings():
-            # Ray Data restarts a dead actor and repeats its task for ever; 2.60 has no other way to bound it than this
-            # argument, which it calls deprecated.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            dataset = ray.data.from_items(
-                [{"plans": pickle.dumps(batch)} for batch in work], override_num_blocks=len(work)
-            ).map_batches(
-                ShardMaker,
-                fn_constructor_args=(root, recipe, apart),
-                batch_size=1,
-                num_cpus=1,
-                memory=how.memory_mb << 20,
-                max_task_retries=1,
-                compute=ActorPoolStrategy(
-                    min_size=least, max_size=most, initial_size=least, max_tasks_in_flight_per_actor=2
-                ),
-            )
-    finally:
-        context.max_errored_blocks, context.target_max_block_size = before
+    context.op_resource_reservation_enabled = False  # a single operator; dividing resources takes the driver's time
+    with DataContext.current(context), warnings.catch_warnings():
+        # Ray Data restarts a dead actor and repeats its task for ever; 2.60 has no other way to bound it than this
+        # argument, which it calls deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        dataset = ray.data.from_items(
+            [{"plans": pickle.dumps(batch)} for batch in work], override_num_blocks=len(work)
+        ).map_batches(
+            ShardMaker,
+            fn_constructor_args=(root, recipe, apart),
+            batch_size=1,
+            num_cpus=1,
+            memory=how.memory_mb << 20,
+            max_task_retries=1,
+            compute=ActorPoolStrategy(
+                min_size=least, max_size=most, initial_size=least, max_tasks_in_flight_per_actor=2
+            ),
+        )
     progress = Progress("prepare", sum(len(plan.clips) for plan in plans), "clips")
     progress.update(0, "starting the actors")
     began, started, done, offset = time.monotonic(), time.time(), 0, made.seconds
@@ -154,7 +151,7 @@ def batches(plans: Sequence[ShardPlan], actors: int) -> list[tuple[ShardPlan, ..
         count = _clips(job)
         if room < count:
             found.append([])
-            room = max(count, min(BATCH_CLIPS, left // (4 * actors)))
+            room = max(count, min(BATCH_CLIPS, left // (2 * actors - 1)))
         found[-1] += job
         room -= count
         left -= count
