@@ -120,19 +120,26 @@ def checkpoints_on_sigterm() -> Iterator[None]:
     import ray
     from ray.experimental import internal_kv
 
+    told: list[int] = []
+
     def leave(number: int, _) -> None:
         signal.signal(number, signal.SIG_IGN)
+        told.append(number)
         print("told to stop: folds write their checkpoints; the same command goes on from there", file=sys.stderr)
         job = ray.get_runtime_context().get_job_id().encode()
         internal_kv._internal_kv_put(_TERMINATED + job, b"1")
         end = time.monotonic() + float(os.environ.get(STOP_WAIT, 3)) - 0.5
         while time.monotonic() < end and internal_kv._internal_kv_list(_TRAINING + job):
             time.sleep(0.1)
-        raise SystemExit(128 + number)
+        raise SystemExit
 
     before = signal.signal(signal.SIGTERM, leave)  # after ray.init, which sets its own
     try:
         yield
+    except SystemExit:  # one that is raised while Ray waits comes back as one of status 1
+        if told:
+            raise SystemExit(128 + told[0]) from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

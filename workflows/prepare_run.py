@@ -75,7 +75,10 @@ def make_shards(
     context = DataContext.get_current().copy()
     context.max_errored_blocks = -1  # only the death of an actor is one: other failures come as rows
     context.target_max_block_size = 1  # every receipt travels as soon as it is there
-    context.op_resource_reservation_enabled = False  # a single operator; dividing resources takes the driver's time
+    # One operator, whose results are receipts: there is nothing to divide and nothing to hold back, and to find that out
+    # over and over takes a third of the driver's time.
+    context.op_resource_reservation_enabled = False
+    context.downstream_capacity_backpressure_ratio = None
     with DataContext.current(context), warnings.catch_warnings():
         # Ray Data restarts a dead actor and repeats its task for ever; 2.60 has no other way to bound it than this
         # argument, which it calls deprecated.
