@@ -154,7 +154,7 @@ def batches(plans: Sequence[ShardPlan], actors: int) -> list[tuple[ShardPlan, ..
         count = _clips(job)
         if room < count:
             found.append([])
-            room = max(count, min(BATCH_CLIPS, left // (2 * actors - 1)))
+            room = max(count, min(BATCH_CLIPS, left // (3 * actors - 2)))
         found[-1] += job
         room -= count
         left -= count

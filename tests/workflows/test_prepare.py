@@ -11,10 +11,13 @@ import pytest
 
 from benchmarks.clip_sets import damage, multiply, read_rows, write_rows
 from hsta.datasets import shards
+from hsta.datasets.shard_plan import plan_shards
 from hsta.errors import InputError
+from hsta.records import Clip
 from tests.workflows.conftest import ROOT, load
 from workflows import command, prepare
 from workflows.engine import ray_session
+from workflows.prepare_run import BATCH_CLIPS, batches
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +192,23 @@ def test_the_contact_sheet_shows_samples_and_rejects_with_their_reasons(demo_set
         if reason is not None:
             assert clip_id in html and reason in html
     assert html.count("data:image/") > 3 * 8  # samples with three pictures each
+
+
+@pytest.mark.parametrize("actors", [1, 2, 16])
+def test_actors_get_much_at_first_and_little_at_last(actors):
+    clips = [
+        Clip(clip_id=str(n), dataset="d", subject=f"s{n // 30}", recording="r", path=f"{n}", onset=0, apex=1, offset=2)
+        for n in range(1000)
+    ]
+    plans = plan_shards(clips, recipe_hash="r", clips_per_shard=4)
+    found = batches(plans, actors)
+    assert sorted(plan.name for batch in found for plan in batch) == sorted(plan.name for plan in plans)
+    sizes = [sum(len(plan.clips) for plan in batch) for batch in found]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > 20 and max(sizes) <= BATCH_CLIPS
+    if actors > 1:
+        assert all(len(batch) == 1 for batch in found[-2 * actors :])  # so that all end at about the same time
+    else:
+        assert len(found) == -(-1000 // BATCH_CLIPS)  # nobody to share with
 
 
 def test_where_the_time_went_adds_up(own):
