@@ -110,38 +110,54 @@ def _silent_standard_error() -> Iterator[None]:
         os.close(kept)
 
 
+_leave_by: float | None = None  # in a driver that was told to stop: when it would be killed, on the monotonic clock
+
+
 @contextmanager
 def checkpoints_on_sigterm() -> Iterator[None]:
-    """While this lasts, SIGTERM (``ray job stop``, a scheduler) has every fold write a checkpoint; then the driver ends, as
-    soon as all are stored, but before it would be killed."""
+    """While this lasts, SIGTERM (``ray job stop``, a scheduler) has every fold write a checkpoint; then the driver ends, with
+    status 143, see `leave_when_stored`. A second one ends it at once."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
     import ray
     from ray.experimental import internal_kv
 
-    told: list[int] = []
+    job = ray.get_runtime_context().get_job_id().encode()
 
-    def leave(number: int, _) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        told.append(number)
+    def leave(*_) -> None:
+        global _leave_by
+        if _leave_by is not None:
+            raise SystemExit
+        _leave_by = time.monotonic() + float(os.environ.get(STOP_WAIT, 3)) - 0.5
         print("told to stop: folds write their checkpoints; the same command goes on from there", file=sys.stderr)
-        job = ray.get_runtime_context().get_job_id().encode()
         internal_kv._internal_kv_put(_TERMINATED + job, b"1")
-        end = time.monotonic() + float(os.environ.get(STOP_WAIT, 3)) - 0.5
-        while time.monotonic() < end and internal_kv._internal_kv_list(_TRAINING + job):
-            time.sleep(0.1)
-        raise SystemExit
+        leave_when_stored()
 
+    global _leave_by
     before = signal.signal(signal.SIGTERM, leave)  # after ray.init, which sets its own
     try:
         yield
     except SystemExit:  # one that is raised while Ray waits comes back as one of status 1
-        if told:
-            raise SystemExit(128 + told[0]) from None
-        raise
+        if _leave_by is None:
+            raise
+        raise SystemExit(128 + signal.SIGTERM) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+        _leave_by = None
+
+
+def leave_when_stored() -> None:
+    """To be called again and again by a driver whose folds train: they need it for as long as they do. Raises SystemExit
+    where it was told to stop and every fold has stored its checkpoint, or it would soon be killed."""
+    if _leave_by is None:
+        return
+    import ray
+    from ray.experimental import internal_kv
+
+    job = ray.get_runtime_context().get_job_id().encode()
+    if time.monotonic() > _leave_by or not internal_kv._internal_kv_list(_TRAINING + job):
+        raise SystemExit
 
 
 class Staying:

@@ -39,7 +39,8 @@ class FoldProgress(Callback):
         self._progress.update(sum(self._at.values()), f"{self._complete}/{self._folds} folds complete, {note}")
 
     def on_step_end(self, iteration, trials, **info) -> None:
-        """Free what a dead trial's Ray Train run holds, or its successor would wait for ever."""
+        """Leave, where that is asked; free what a dead trial's Ray Train run holds, or its successor would wait for ever."""
+        engine.leave_when_stored()
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
             engine.free_what_the_dead_hold()
