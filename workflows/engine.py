@@ -148,8 +148,9 @@ def checkpoints_on_sigterm() -> Iterator[None]:
 
 
 def leave_when_stored() -> None:
-    """To be called again and again by a driver whose folds train: they need it for as long as they do. Raises SystemExit
-    where it was told to stop and every fold has stored its checkpoint, or it would soon be killed."""
+    """A driver asks this after each step while its folds train; it must not wait for them, because a fold that reports waits
+    for the driver. Raises SystemExit where the driver was told to stop, and every fold has stored its checkpoint or the
+    driver would soon be killed."""
     if _leave_by is None:
         return
     import ray

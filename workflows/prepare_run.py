@@ -75,8 +75,8 @@ def make_shards(
     context = DataContext.get_current().copy()
     context.max_errored_blocks = -1  # only the death of an actor is one: other failures come as rows
     context.target_max_block_size = 1  # every receipt travels as soon as it is there
-    # One operator, whose results are receipts: there is nothing to divide and nothing to hold back, and to find that out
-    # over and over takes a third of the driver's time.
+    # One operator, whose results are receipts: nothing to divide between operators, nothing to hold back. Both together:
+    # without the first, the second would hold tasks back while actors are idle.
     context.op_resource_reservation_enabled = False
     context.downstream_capacity_backpressure_ratio = None
     with DataContext.current(context), warnings.catch_warnings():
